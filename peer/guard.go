@@ -1,0 +1,56 @@
+package peer
+
+// guard says of which bindings the pid namespace is demanded as a second proof
+// although they are not privileged themselves. Immutable; nil means none.
+type guard struct {
+	all       bool
+	contested map[uint64]struct{}
+}
+
+// guardCounts is what the open Inits demand, under Host.guardMu.
+type guardCounts struct {
+	privileged int
+	contested  map[uint64]int
+}
+
+// proof tells whether the pid namespace is demanded for a cgroup, and whether
+// another container is known to share it.
+func (h *Host) proof(cgroup uint64) (need, contested bool) {
+	g := h.guard.Load()
+	if g == nil {
+		return h.always, false
+	}
+	_, contested = g.contested[cgroup]
+	return h.always || g.all || contested, contested
+}
+
+// demand counts what one Init asks for: a step of +1 or -1 for a privileged
+// container, and for the cgroup (0: none) which it shares with another one.
+func (h *Host) demand(step int, privileged bool, contested uint64) {
+	if !privileged && contested == 0 {
+		return
+	}
+	h.guardMu.Lock()
+	defer h.guardMu.Unlock()
+	if privileged {
+		h.binds.privileged += step
+	}
+	if contested != 0 {
+		if h.binds.contested == nil {
+			h.binds.contested = map[uint64]int{}
+		}
+		h.binds.contested[contested] += step
+		if h.binds.contested[contested] == 0 {
+			delete(h.binds.contested, contested)
+		}
+	}
+	if h.binds.privileged == 0 && len(h.binds.contested) == 0 {
+		h.guard.Store(nil)
+		return
+	}
+	g := &guard{all: h.binds.privileged > 0, contested: make(map[uint64]struct{}, len(h.binds.contested))}
+	for id := range h.binds.contested {
+		g.contested[id] = struct{}{}
+	}
+	h.guard.Store(g)
+}

@@ -1,0 +1,335 @@
+package peer
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"devlxd/peer/peertest"
+
+	"golang.org/x/sys/unix"
+)
+
+// procNS returns the pid namespace of a process.
+func procNS(t testing.TB, pid int) NS {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Stat(fmt.Sprintf("/proc/%d/ns/pid", pid), &st); err != nil {
+		t.Fatal(err)
+	}
+	return NS{Dev: uint64(st.Dev), Ino: st.Ino}
+}
+
+// openInit is OpenInit that ends with the test.
+func openInit(t testing.TB, h *Host, pid int, o InitOptions) *Init {
+	t.Helper()
+	i, err := h.OpenInit(pid, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { i.Close() })
+	return i
+}
+
+func TestOpenInit(t *testing.T) {
+	w := newWorld(t)
+	p := peertest.Start(t, peertest.Container(t, sharedRoot))
+	other := peertest.Start(t, peertest.Spec{PidNS: true, Cgroup: peertest.NewCgroup(t)})
+	for _, r := range w.rigs {
+		t.Run(r.name, func(t *testing.T) {
+			before := openFDs(t)
+			i := openInit(t, r.h, p.PID, InitOptions{})
+			got := Init{PID: i.PID, CgroupID: i.CgroupID, CgroupPath: i.CgroupPath, CgroupNote: i.CgroupNote,
+				PidNS: i.PidNS, RootUID: i.RootUID, Privileged: i.Privileged, BootID: i.BootID}
+			want := Init{PID: p.PID, CgroupID: p.Spec.Cgroup.ID, CgroupPath: p.Spec.Cgroup.Path,
+				PidNS: procNS(t, p.PID), RootUID: sharedRoot, BootID: r.h.BootID()}
+			if fmt.Sprintf("%+v", &got) != fmt.Sprintf("%+v", &want) {
+				t.Errorf("got %+v; want %+v", &got, &want)
+			}
+			again := openInit(t, r.h, p.PID, InitOptions{})
+			if i.PidfdInode == 0 || again.PidfdInode != i.PidfdInode {
+				t.Errorf("pidfd inodes %d and %d of one process", i.PidfdInode, again.PidfdInode)
+			}
+			second := openInit(t, r.h, other.PID, InitOptions{})
+			if second.PidfdInode == i.PidfdInode || !second.Privileged || second.RootUID != 0 {
+				t.Errorf("another, privileged one: %+v", second)
+			}
+			for _, i := range []*Init{i, again, second} {
+				i.Close()
+				i.Close()
+			}
+			if after := openFDs(t); after != before {
+				t.Errorf("descriptors: %d before, %d after", before, after)
+			}
+		})
+	}
+}
+
+// TestOpenInitCgroup tests which cgroup is taken as the container's own.
+func TestOpenInitCgroup(t *testing.T) {
+	tests := []struct {
+		name string
+		// prepare returns the options and the cgroup id that is right.
+		prepare func(t *testing.T, p *peertest.Proc) (o InitOptions, want uint64)
+		note    string // why there is none
+		err     error
+	}{
+		{"where init is", func(t *testing.T, p *peertest.Proc) (InitOptions, uint64) {
+			return InitOptions{}, p.Spec.Cgroup.ID
+		}, "", nil},
+		{"systemd moved to init.scope", func(t *testing.T, p *peertest.Proc) (InitOptions, uint64) {
+			p.Enter(filepath.Join(p.Spec.Cgroup.Dir, "init.scope"))
+			return InitOptions{}, p.Spec.Cgroup.ID
+		}, "", nil},
+		{"init moved elsewhere", func(t *testing.T, p *peertest.Proc) (InitOptions, uint64) {
+			dir := filepath.Join(p.Spec.Cgroup.Dir, "init.service")
+			p.Enter(dir)
+			var st unix.Stat_t
+			if err := unix.Stat(dir, &st); err != nil {
+				t.Fatal(err)
+			}
+			return InitOptions{}, st.Ino
+		}, "", nil},
+		{"absolute path", func(t *testing.T, p *peertest.Proc) (InitOptions, uint64) {
+			p.Enter(filepath.Join(p.Spec.Cgroup.Dir, "deep"))
+			return InitOptions{Cgroup: p.Spec.Cgroup.Dir}, p.Spec.Cgroup.ID
+		}, "", nil},
+		{"path of /proc/PID/cgroup", func(t *testing.T, p *peertest.Proc) (InitOptions, uint64) {
+			return InitOptions{Cgroup: p.Spec.Cgroup.Path}, p.Spec.Cgroup.ID
+		}, "", nil},
+		{"relative path with a slash", func(t *testing.T, p *peertest.Proc) (InitOptions, uint64) {
+			return InitOptions{Cgroup: p.Spec.Cgroup.Path[1:] + "/"}, p.Spec.Cgroup.ID
+		}, "", nil},
+		{"processes of its own, nested", func(t *testing.T, p *peertest.Proc) (InitOptions, uint64) {
+			c := p.Spawn(peertest.Spec{PidNS: true})
+			c.Enter(filepath.Join(p.Spec.Cgroup.Dir, "a"))
+			p.Spawn(peertest.Spec{})
+			return InitOptions{}, p.Spec.Cgroup.ID
+		}, "", nil},
+		{"foreign process in it", func(t *testing.T, p *peertest.Proc) (InitOptions, uint64) {
+			peertest.Start(t, peertest.Spec{Cgroup: p.Spec.Cgroup})
+			return InitOptions{}, 0
+		}, "outside the container's pid namespace", nil},
+		{"foreign process below it", func(t *testing.T, p *peertest.Proc) (InitOptions, uint64) {
+			peertest.Start(t, peertest.Spec{Cgroup: p.Spec.Cgroup.Sub("a").Sub("b")})
+			return InitOptions{Cgroup: p.Spec.Cgroup.Path}, 0
+		}, "outside the container's pid namespace", nil},
+		{"in use", func(t *testing.T, p *peertest.Proc) (InitOptions, uint64) {
+			return InitOptions{InUse: func(id uint64) bool { return id == p.Spec.Cgroup.ID }}, 0
+		}, "belongs to another registered container", nil},
+		{"in use, given", func(t *testing.T, p *peertest.Proc) (InitOptions, uint64) {
+			return InitOptions{Cgroup: p.Spec.Cgroup.Path, InUse: func(id uint64) bool { return id == p.Spec.Cgroup.ID }}, 0
+		}, "", ErrCgroupTaken},
+		{"below one in use", func(t *testing.T, p *peertest.Proc) (InitOptions, uint64) {
+			p.Enter(filepath.Join(p.Spec.Cgroup.Dir, "a"))
+			return InitOptions{InUse: func(id uint64) bool { return id == p.Spec.Cgroup.ID }}, 0
+		}, "", ErrNested},
+		{"above one in use", func(t *testing.T, p *peertest.Proc) (InitOptions, uint64) {
+			sub := p.Spec.Cgroup.Sub("a").Sub("b")
+			return InitOptions{InUse: func(id uint64) bool { return id == sub.ID }}, 0
+		}, "", ErrNested},
+		{"another cgroup given", func(t *testing.T, p *peertest.Proc) (InitOptions, uint64) {
+			return InitOptions{Cgroup: peertest.NewCgroup(t).Path}, 0
+		}, "", ErrCgroupNotInit},
+		{"cgroup below it given", func(t *testing.T, p *peertest.Proc) (InitOptions, uint64) {
+			return InitOptions{Cgroup: p.Spec.Cgroup.Sub("a").Path}, 0
+		}, "", ErrCgroupNotInit},
+		{"root given", func(t *testing.T, p *peertest.Proc) (InitOptions, uint64) {
+			return InitOptions{Cgroup: "/"}, 0
+		}, "", ErrCgroupReserved},
+		{"the mount given", func(t *testing.T, p *peertest.Proc) (InitOptions, uint64) {
+			return InitOptions{Cgroup: strings.TrimSuffix(p.Spec.Cgroup.Dir, p.Spec.Cgroup.Path)}, 0
+		}, "", ErrCgroupReserved},
+		{"path with ..", func(t *testing.T, p *peertest.Proc) (InitOptions, uint64) {
+			return InitOptions{Cgroup: p.Spec.Cgroup.Path + "/../.." + p.Spec.Cgroup.Path}, 0
+		}, "", ErrCgroupPath},
+		{"path that does not exist", func(t *testing.T, p *peertest.Proc) (InitOptions, uint64) {
+			return InitOptions{Cgroup: p.Spec.Cgroup.Path + "-1"}, 0
+		}, "", ErrCgroupPath},
+		{"path of a file", func(t *testing.T, p *peertest.Proc) (InitOptions, uint64) {
+			return InitOptions{Cgroup: p.Spec.Cgroup.Path + "/cgroup.procs"}, 0
+		}, "", ErrCgroupPath},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			p := peertest.Start(t, peertest.Container(t, sharedRoot))
+			o, want := tt.prepare(t, p)
+			for _, r := range w.rigs {
+				before := openFDs(t)
+				i, err := r.h.OpenInit(p.PID, o)
+				if !errors.Is(err, tt.err) {
+					t.Fatalf("%s: err = %v; want %v", r.name, err, tt.err)
+				}
+				if err == nil {
+					if i.CgroupID != want || (i.CgroupPath == "") != (want == 0) {
+						t.Errorf("%s: cgroup %d %q (%s); want %d", r.name, i.CgroupID, i.CgroupPath, i.CgroupNote, want)
+					}
+					if !strings.Contains(i.CgroupNote, tt.note) || (i.CgroupNote == "") != (want != 0) {
+						t.Errorf("%s: note %q; want %q", r.name, i.CgroupNote, tt.note)
+					}
+					i.Close()
+				}
+				if after := openFDs(t); after != before {
+					t.Errorf("%s: descriptors: %d before, %d after", r.name, before, after)
+				}
+			}
+		})
+	}
+}
+
+func TestOpenInitErrors(t *testing.T) {
+	w := newWorld(t)
+	p := peertest.Start(t, peertest.Container(t, sharedRoot))
+	zombie := peertest.Start(t, peertest.Container(t, sharedRoot))
+	zombie.Exit()
+	reaped := peertest.Start(t, peertest.Spec{})
+	reaped.Kill()
+	host := peertest.Start(t, peertest.Spec{})
+	unmapped := uint32(unmappedID)
+	for _, tt := range []struct {
+		name string
+		pid  int
+		o    InitOptions
+		want error
+	}{
+		{"zombie", zombie.PID, InitOptions{}, ErrNoProcess},
+		{"reaped", reaped.PID, InitOptions{}, ErrNoProcess},
+		{"pid 0", 0, InitOptions{}, ErrNoProcess},
+		{"negative pid", -p.PID, InitOptions{}, ErrNoProcess},
+		{"pid too large", 1 << 40, InitOptions{}, ErrNoProcess},
+		{"thread", thread(t, p.PID), InitOptions{}, ErrNoProcess},
+		{"host process", host.PID, InitOptions{}, ErrNotContainer},
+		{"the server itself", os.Getpid(), InitOptions{}, ErrNotContainer},
+		{"unmapped root", p.PID, InitOptions{RootUID: &unmapped}, ErrNoRootUID},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, r := range w.rigs {
+				i, err := r.h.OpenInit(tt.pid, tt.o)
+				if err == nil {
+					i.Close()
+				}
+				if !errors.Is(err, tt.want) {
+					t.Errorf("%s: err = %v; want %v", r.name, err, tt.want)
+				}
+			}
+		})
+	}
+	t.Run("pid namespace not below", func(t *testing.T) {
+		k := realKernel()
+		k.parentNS = func(int) (int, syscall.Errno) { return -1, unix.EPERM }
+		if _, err := probeKernel(t, Options{}, k).OpenInit(p.PID, InitOptions{}); !errors.Is(err, ErrForeignPidNS) {
+			t.Errorf("err = %v; want %v", err, ErrForeignPidNS)
+		}
+	})
+}
+
+// thread returns the id of a thread that is not the leader.
+func thread(t testing.TB, pid int) int {
+	t.Helper()
+	names, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	if err != nil || len(names) < 2 {
+		t.Fatalf("no threads: %v", err)
+	}
+	var tid int
+	if _, err := fmt.Sscan(names[1].Name(), &tid); err != nil {
+		t.Fatal(err)
+	}
+	return tid
+}
+
+func TestOpenInitRootUID(t *testing.T) {
+	w := newWorld(t)
+	p := peertest.Start(t, peertest.Container(t, sharedRoot))
+	for _, uid := range []uint32{otherRoot, 0} {
+		i := openInit(t, w.rigs[0].h, p.PID, InitOptions{RootUID: &uid})
+		if i.RootUID != uid || i.Privileged != (uid == 0) {
+			t.Errorf("with %d: root uid %d, privileged %v", uid, i.RootUID, i.Privileged)
+		}
+	}
+}
+
+// TestOpenInitWithoutCgroup2: the pid namespace alone identifies.
+func TestOpenInitWithoutCgroup2(t *testing.T) {
+	peertest.Need(t, peertest.Root, peertest.Cgroup2, peertest.UserNS)
+	k := realKernel()
+	k.info = func(int, uint64) (uint64, uint64, syscall.Errno) { return unix.PIDFD_INFO_CGROUPID, 12345, 0 }
+	h := probeKernel(t, Options{Level: LevelInfo}, k)
+	p := peertest.Start(t, peertest.Container(t, sharedRoot))
+	i := openInit(t, h, p.PID, InitOptions{})
+	if i.CgroupID != 0 || i.CgroupNote == "" || i.PidNS != procNS(t, p.PID) {
+		t.Errorf("init = %+v", i)
+	}
+	if _, err := h.OpenInit(p.PID, InitOptions{Cgroup: p.Spec.Cgroup.Path}); !errors.Is(err, ErrNoCgroup2) {
+		t.Errorf("err = %v; want %v", err, ErrNoCgroup2)
+	}
+	l := peertest.Listen(t)
+	p.Connect(l.Path)
+	r := &rig{h: h, dir: newDirectory()}
+	r.bind(t, "c1", p.PID, InitOptions{})
+	if got := r.identify(l.Accept()); got != "c1" {
+		t.Errorf("identified as %s; want c1", got)
+	}
+}
+
+// TestInitHoldsPidNS: as long as an Init is open, no other namespace gets its inode number.
+func TestInitHoldsPidNS(t *testing.T) {
+	w := newWorld(t)
+	spec := peertest.Spec{PidNS: true, RootUID: sharedRoot}
+	p := peertest.Start(t, spec)
+	i := openInit(t, w.rigs[0].h, p.PID, InitOptions{})
+	if i.Exited() {
+		t.Error("exited while it lives")
+	}
+	p.Kill()
+	if !i.Exited() {
+		t.Error("not exited")
+	}
+	for range 16 {
+		next := peertest.Start(t, spec)
+		if ns := procNS(t, next.PID); ns == i.PidNS {
+			t.Fatalf("%v was given out again", ns)
+		}
+		next.Kill()
+	}
+}
+
+// TestOpenInitFaultAnywhere makes each system call of OpenInit fail in turn.
+func TestOpenInitFaultAnywhere(t *testing.T) {
+	w := newWorld(t)
+	p := peertest.Start(t, peertest.Container(t, sharedRoot))
+	p.Spawn(peertest.Spec{PidNS: true}).Enter(filepath.Join(p.Spec.Cgroup.Dir, "leaf"))
+	for _, r := range w.rigs {
+		before := openFDs(t)
+		real := r.h.k
+		for _, e := range []syscall.Errno{unix.EMFILE, unix.ESRCH, unix.EACCES} {
+			n := 1
+			for ; n < 100; n++ {
+				left := n
+				r.h.k = failing(real, &left, e)
+				i, err := r.h.OpenInit(p.PID, InitOptions{})
+				if left > 0 {
+					i.Close()
+					break
+				}
+				if err != nil {
+					continue
+				}
+				if i.PidNS != procNS(t, p.PID) || i.RootUID != sharedRoot || (i.CgroupID != 0 && i.CgroupID != p.Spec.Cgroup.ID) {
+					t.Errorf("%s: %v at call %d: %+v", r.name, e, n, i)
+				}
+				i.Close()
+			}
+			if n < 10 || n == 100 {
+				t.Errorf("%s: %v: %d calls were tried", r.name, e, n)
+			}
+			if after := openFDs(t); after != before {
+				t.Fatalf("%s: %v: descriptors: %d before, %d after", r.name, e, before, after)
+			}
+		}
+	}
+}
