@@ -1,0 +1,119 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+
+	"devlxd/source"
+)
+
+// part is one received file of an image, under a temporary name until path is "".
+type part struct {
+	path string
+	size int64
+	ext  string // by its first bytes; "" unknown
+}
+
+// discard removes the file, unless it was given another name.
+func (p *part) discard() {
+	if p.path != "" {
+		_ = os.Remove(p.path)
+	}
+}
+
+// intake receives the parts of one image. Used by one goroutine.
+type intake struct {
+	dir   string
+	whole hash.Hash // of all parts
+	limit int64     // of all parts in bytes
+	got   int64
+}
+
+// receive reads r into a new file. It is on disk on return, and gone on error.
+func (in *intake) receive(r io.Reader) (*part, error) {
+	f, err := os.CreateTemp(in.dir, tempPrefix+"*") // 0600
+	if err != nil {
+		return nil, storageError("receive the image", err)
+	}
+	p := &part{path: f.Name()}
+	if err := in.fill(p, f, r); err != nil {
+		_ = f.Close()
+		p.discard()
+		return nil, err
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		p.discard()
+		return nil, storageError("receive the image", err)
+	}
+	return p, nil
+}
+
+func (in *intake) fill(p *part, f *os.File, r io.Reader) (err error) {
+	left := in.limit - in.got
+	from := &errReader{r: io.LimitReader(r, left+1)}
+	if p.size, err = io.Copy(io.MultiWriter(f, in.whole), from); err != nil {
+		if from.err != nil {
+			return fmt.Errorf("cannot read the image after %d bytes: %w", p.size, err)
+		}
+		return storageError("receive the image", err)
+	}
+	switch {
+	case p.size > left:
+		return fmt.Errorf("image is %w: more than %d bytes, metadata and rootfs together; raise the limit of images", source.ErrTooLarge, in.limit)
+	case p.size == 0:
+		return errEmptyImage
+	}
+	in.got += p.size
+	head := make([]byte, headLen)
+	if _, err := f.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
+		return storageError("receive the image", err)
+	}
+	p.ext = extension(head)
+	return nil
+}
+
+// errReader remembers the failure of a reader, which io.Copy does not tell from one of the writer.
+type errReader struct {
+	r   io.Reader
+	err error
+}
+
+func (e *errReader) Read(p []byte) (int, error) {
+	n, err := e.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		e.err = err
+	}
+	return n, err
+}
+
+// headLen reaches to the end of "ustar" in a tar header.
+const headLen = 262
+
+// extension returns the file extension by the magic bytes of a file, in LXD's order (shared/archive.go: DetectCompressionFile);
+// "" if there are none. head has headLen bytes, zeros after the end of a shorter file.
+func extension(head []byte) string {
+	for _, m := range [...]struct {
+		at    int
+		magic string
+		ext   string
+	}{
+		{0, "BZ", ".tar.bz2"},
+		{0, "\x1f\x8b", ".tar.gz"},
+		{0, "\xfd7zXZ", ".tar.xz"},
+		{1, "7zXZ", ".tar.lzma"},
+		{0, "\x5d\x00\x00", ".tar.lzma"},
+		{257, "ustar", ".tar"},
+		{0, "hsqs", ".squashfs"},
+		{0, "QFI", ".qcow2"},
+		{0, "\x28\xb5\x2f\xfd", ".tar.zst"},
+	} {
+		if bytes.HasPrefix(head[m.at:], []byte(m.magic)) {
+			return m.ext
+		}
+	}
+	return ""
+}
