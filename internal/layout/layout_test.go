@@ -1,0 +1,132 @@
+// Package layout holds the tests that keep the shape of the project: who may
+// import whom, and how large a file may grow.
+package layout
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "devlxd"
+
+// allowed is the import rule: a package imports only the packages listed for
+// its folder. Tests may import more.
+var allowed = map[string][]string{
+	"httpparse":        {},
+	"ws":               {},
+	"peer":             {},
+	"registry":         {},
+	"source":           {"registry"},
+	"source/store":     {"registry", "source"},
+	"admin":            {"registry", "source"},
+	"admin/client":     {"admin", "registry", "source"},
+	"server":           {"registry", "peer", "httpparse", "ws", "source"},
+	"internal/sandbox": {},
+	"cmd/devlxd":       {"admin", "admin/client", "httpparse", "internal/sandbox", "peer", "registry", "server", "source", "source/store", "ws"},
+	// Helpers for tests, which may look at the package they help with.
+	"peer/peertest":         {"peer"},
+	"ws/wstest":             {"ws"},
+	"registry/registrytest": {"registry"},
+}
+
+// maxLines is the size above which a file should have been two.
+const maxLines = 420
+
+func goFiles(t *testing.T) map[string][]string {
+	t.Helper()
+	root := filepath.Join("..", "..")
+	files := make(map[string][]string)
+	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (d.Name() == "testdata" || d.Name() == "node_modules" || strings.HasPrefix(d.Name(), ".") && p != root) && p != root {
+			return filepath.SkipDir
+		}
+		if strings.HasSuffix(p, ".go") {
+			rel, err := filepath.Rel(root, p)
+			if err != nil {
+				return err
+			}
+			folder := path.Dir(filepath.ToSlash(rel))
+			files[folder] = append(files[folder], p)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+func TestImports(t *testing.T) {
+	seen := 0
+	for folder, files := range goFiles(t) {
+		for _, file := range files {
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			rule, known := allowed[folder]
+			if !known {
+				t.Errorf("%s: folder %q has no import rule: add it to ARCHITECTURE.md and to this table", file, folder)
+				continue
+			}
+			parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, spec := range parsed.Imports {
+				imported, _ := strconv.Unquote(spec.Path.Value)
+				ours, is := strings.CutPrefix(imported, module+"/")
+				if !is {
+					continue
+				}
+				seen++
+				if !slices.Contains(rule, ours) {
+					t.Errorf("%s imports %s: %s may import %v only", file, ours, folder, rule)
+				}
+			}
+		}
+	}
+	if seen == 0 {
+		t.Fatal("no import of our own was seen: the walk looks in the wrong place")
+	}
+}
+
+func TestFileSize(t *testing.T) {
+	for folder, files := range goFiles(t) {
+		if len(files) == 0 {
+			t.Fatalf("no files in %s", folder)
+		}
+		for _, file := range files {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := strings.Count(string(data), "\n"); n > maxLines && !strings.HasSuffix(file, "_test.go") {
+				t.Errorf("%s has %d lines: split it (at most %d)", file, n, maxLines)
+			}
+		}
+	}
+}
+
+// TestPackageDocs: each package says in doc.go what it promises; a command's
+// doc is in main.go, and a folder of tests needs none.
+func TestPackageDocs(t *testing.T) {
+	for folder, files := range goFiles(t) {
+		if !slices.ContainsFunc(files, func(f string) bool { return !strings.HasSuffix(f, "_test.go") }) || strings.HasPrefix(folder, "cmd/") {
+			continue
+		}
+		if !slices.ContainsFunc(files, func(f string) bool { return filepath.Base(f) == "doc.go" }) {
+			t.Errorf("%s has no doc.go", folder)
+		}
+	}
+}
