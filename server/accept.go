@@ -1,0 +1,176 @@
+package server
+
+import (
+	"errors"
+	"os"
+
+	"github.com/panjf2000/gnet/v2/pkg/netpoll"
+	"golang.org/x/sys/unix"
+
+	"devlxd/peer"
+)
+
+// acceptBatch is how many connections are accepted before the loop's own
+// connections have their turn again; the rest waits in the backlog.
+const acceptBatch = 256
+
+// reserve keeps descriptors back so that a peer can still be identified when
+// accept has used up the last one: identification needs a pidfd and, for a
+// leaf cgroup, one more.
+type reserve [3]int
+
+func (r *reserve) open() error {
+	for i := range r {
+		r[i] = -1
+	}
+	for i := range r {
+		fd, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return os.NewSyscallError("open", err)
+		}
+		r[i] = fd
+	}
+	return nil
+}
+
+func (r *reserve) release() {
+	for i, fd := range r {
+		if fd > 0 {
+			_ = unix.Close(fd)
+		}
+		r[i] = -1
+	}
+}
+
+// accept takes connections off the backlog and deals them out to the loops in
+// turn. It is called on the loop that owns the listener. It reports whether the
+// backlog may hold more.
+func (l *loop) accept() (more bool) {
+	s := l.srv
+	defer l.deal()
+	for range acceptBatch {
+		if s.open.Load() >= s.opts.MaxConnections {
+			l.pauseAccept(nil)
+			return false
+		}
+		fd, _, err := unix.Accept4(l.listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		if err != nil {
+			if errors.Is(err, unix.EINTR) || errors.Is(err, unix.ECONNABORTED) {
+				continue
+			}
+			if !errors.Is(err, unix.EAGAIN) {
+				l.pauseAccept(err)
+			}
+			return false
+		}
+		s.open.Add(1)
+		l.stats.accepted.Add(1)
+		target := l.nextLoop
+		l.nextLoop = (target + 1) % len(s.loops)
+		if target == l.id {
+			l.adopt(fd)
+		} else {
+			l.handoff[target] = append(l.handoff[target], fd)
+		}
+	}
+	return true
+}
+
+// deal hands the accepted connections of other loops to them.
+func (l *loop) deal() {
+	for target, fds := range l.handoff {
+		if len(fds) == 0 {
+			continue
+		}
+		l.handoff[target] = nil
+		owner := l.srv.loops[target]
+		owner.post(func() {
+			for _, fd := range fds {
+				owner.adopt(fd)
+			}
+		})
+	}
+}
+
+// pauseAccept leaves the backlog alone until the next tick: descriptors or
+// memory have run out (err), or the connection limit is reached (nil). The
+// connections wait in the backlog; nobody is refused.
+func (l *loop) pauseAccept(err error) {
+	l.stats.acceptPauses.Add(1)
+	if !l.acceptPaused {
+		if err != nil {
+			l.srv.throttled.log("accept paused: raise LimitNOFILE or the host's fs.file-max", "error", os.NewSyscallError("accept4", err))
+		} else {
+			l.srv.throttled.log("accept paused: the connection limit is reached", "limit", l.srv.opts.MaxConnections)
+		}
+		if err := l.poller.Delete(l.listener); err != nil {
+			l.srv.log.Error("cannot pause accepting", "error", err)
+			return
+		}
+	}
+	l.acceptPaused = true
+	l.setTicking(true)
+}
+
+// resumeAccept is called a tick after a pause.
+func (l *loop) resumeAccept() {
+	if l.listener < 0 {
+		l.acceptPaused = false
+		return
+	}
+	if l.srv.open.Load() >= l.srv.opts.MaxConnections {
+		return
+	}
+	if err := l.poller.AddRead(&netpoll.PollAttachment{FD: l.listener}, false); err != nil {
+		l.srv.log.Error("cannot resume accepting", "error", err)
+		return
+	}
+	l.acceptPaused = false
+}
+
+// adopt makes the loop the owner of an accepted connection and identifies its
+// peer, once and for all.
+func (l *loop) adopt(fd int) {
+	c := &conn{fd: int32(fd)}
+	if fd >= len(l.conns) {
+		l.conns = append(l.conns, make([]*conn, fd+1-len(l.conns)+fd/4)...)
+	}
+	l.conns[fd] = c
+	l.open++
+	defer l.recoverConn(c)
+	l.setTicking(true)
+	l.identify(c)
+	if err := l.poller.AddRead(&netpoll.PollAttachment{FD: fd}, false); err != nil {
+		l.srv.throttled.log("cannot watch a connection: raise fs.epoll.max_user_watches or the memory limit", "error", err)
+		l.close(c, CloseInternal)
+		return
+	}
+	l.arm(c, timerHead)
+	if l.draining {
+		l.drainConn(c)
+	}
+}
+
+// identify sets the container of c, or the reason why it has none.
+func (l *loop) identify(c *conn) {
+	var p peer.Peer
+	c.binding, p, c.reject = l.srv.identify(int(c.fd))
+	if c.reject == peer.RejectResources {
+		l.reserve.release()
+		c.binding, p, c.reject = l.srv.identify(int(c.fd))
+		if err := l.reserve.open(); err != nil {
+			l.srv.throttled.log("no descriptors in reserve: raise LimitNOFILE", "error", err)
+		}
+	}
+	l.stats.identified[c.reject].Add(1)
+	switch c.reject {
+	case peer.RejectNone:
+		l.join(c)
+	case peer.RejectUID:
+		// Answered 401; nothing of the container is ever read for it.
+		c.binding = nil
+		fallthrough
+	default:
+		l.srv.refused.log("connection refused", "reason", c.reject.String(), "pid", p.PID, "uid", p.UID)
+	}
+}

@@ -1,0 +1,114 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"devlxd/peer"
+	"devlxd/registry"
+	"devlxd/source"
+)
+
+// Binder turns the init process of a container into a binding of the registry
+// and watches it through its pidfd: when the process exits the binding is
+// stopped. It implements source.Binder and is safe for concurrent use.
+type Binder struct {
+	host    *peer.Host
+	reg     *registry.Registry
+	watcher *peer.Watcher
+	log     *slog.Logger
+}
+
+// NewBinder starts the watcher. Close ends it; bindings stay as they are then.
+func NewBinder(host *peer.Host, reg *registry.Registry, log *slog.Logger) (*Binder, error) {
+	w, err := peer.NewWatcher()
+	if err != nil {
+		return nil, err
+	}
+	return &Binder{host: host, reg: reg, watcher: w, log: log}, nil
+}
+
+// Close stops watching.
+func (b *Binder) Close() error { return b.watcher.Close() }
+
+// Open implements source.Binder.
+func (b *Binder) Open(req source.BindRequest) (source.Process, error) {
+	init, err := b.host.OpenInit(req.PID, peer.InitOptions{
+		Cgroup: req.Cgroup, RootUID: req.RootUID,
+		InUse: func(id uint64) bool { _, taken := b.reg.LookupCgroup(id); return taken },
+	})
+	if err != nil {
+		class := source.ErrInvalid
+		if errors.Is(err, peer.ErrNoProcess) {
+			class = source.ErrNoProcess
+		}
+		return nil, fmt.Errorf("%w: %w", class, err)
+	}
+	return &process{binder: b, init: init}, nil
+}
+
+// process is an init process that is held but not bound yet, or bound. It
+// implements source.Process.
+type process struct {
+	binder *Binder
+	init   *peer.Init
+	bound  bool
+	once   sync.Once
+}
+
+// Facts implements source.Process.
+func (p *process) Facts() source.Facts {
+	i := p.init
+	return source.Facts{
+		PID: i.PID, PidfdInode: i.PidfdInode, BootID: i.BootID, CgroupID: i.CgroupID,
+		PidNSIno: i.PidNS.Ino, RootUID: i.RootUID,
+	}
+}
+
+// Activate implements source.Process. The binding holds the pidfd and the pid
+// namespace until it is stopped, so neither number can be used again before.
+func (p *process) Activate(name string) error {
+	b, i := p.binder, p.init
+	binding, err := b.reg.Bind(name, registry.Identity{
+		InitPID: i.PID, CgroupID: i.CgroupID, PidNSDev: i.PidNS.Dev, PidNSIno: i.PidNS.Ino,
+		RootUID: i.RootUID, Privileged: i.Privileged, Release: p.release,
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", source.ErrConflict, err)
+	}
+	p.bound = true
+	if err := b.watcher.Add(i.Pidfd, func() { b.exited(name, binding) }); err != nil {
+		b.reg.Stop(binding)
+		return err
+	}
+	if i.CgroupID == 0 {
+		b.log.Info("container bound by its pid namespace alone", "container", name, "pid", i.PID, "reason", i.CgroupNote)
+	} else {
+		b.log.Info("container bound", "container", name, "pid", i.PID, "cgroup", i.CgroupPath, "root_uid", i.RootUID)
+	}
+	return nil
+}
+
+func (b *Binder) exited(name string, binding *registry.Binding) {
+	if b.reg.Stop(binding) {
+		b.log.Info("container stopped", "container", name, "pid", binding.InitPID())
+	}
+}
+
+// release gives the descriptors back when the binding is stopped.
+func (p *process) release() {
+	p.once.Do(func() {
+		p.binder.watcher.Remove(p.init.Pidfd)
+		_ = p.init.Close()
+	})
+}
+
+// Close implements source.Process.
+func (p *process) Close() error {
+	if !p.bound {
+		p.release()
+	}
+	return nil
+}

@@ -1,0 +1,244 @@
+package server
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+
+	"devlxd/registry"
+	"devlxd/ws"
+)
+
+const (
+	// fanoutSlice is how many subscribers are served before the other
+	// connections of the loop have their turn.
+	fanoutSlice = 256
+	// fanoutBatch is how many events go to one subscriber in one writev(2).
+	fanoutBatch = 8 // more would make writev(2) allocate, here and in the kernel
+)
+
+// subscriber is the event subscription of a connection: a cursor into the ring
+// of its container. What it has not read yet is in the ring, not here.
+type subscriber struct {
+	cursor   registry.Cursor
+	decoder  ws.Decoder
+	live     bool  // events are delivered; false once our close frame is gathered
+	position bool  // events carry their position
+	pings    uint8 // unanswered
+}
+
+// fanoutScratch is reused for every delivery of a loop.
+type fanoutScratch struct {
+	iov     [][]byte
+	cursors []registry.Cursor // the cursor after each entry of iov
+}
+
+// subscribe makes c a subscriber of its container's events from cursor on.
+func (l *loop) subscribe(c *conn, ring *registry.Ring, sub *subscriber) {
+	g := c.group
+	c.sub = sub
+	sub.live = true
+	g.subs++
+	l.stats.subscribers.Add(1)
+	if g.watch == nil {
+		g.ring = ring
+		wake := func() { l.wake(g) }
+		g.watch = ring.Watch(func() { l.post(wake) })
+	}
+}
+
+// unsubscribe ends the delivery of events to c. The decoder of a websocket stays:
+// it finds the client's close frame.
+func (l *loop) unsubscribe(c *conn) {
+	if !c.subscribed() {
+		return
+	}
+	c.sub.live = false
+	l.stats.subscribers.Add(-1)
+	if g := c.group; g != nil {
+		if g.subs--; g.subs == 0 {
+			g.watch.Close()
+			g.watch = nil
+		}
+	}
+}
+
+// wake has a fan-out pass follow the one under way, if any. The pass waits for
+// the run queue: the watch is armed again when it begins and not here, so that
+// a busy writer cannot keep the loop in its task queue.
+func (l *loop) wake(g *group) {
+	g.dirty = true
+	l.later(g)
+}
+
+// drain serves one slice of the subscribers of g and queues the rest.
+func (l *loop) drain(g *group) {
+	for range fanoutSlice {
+		if g.next == nil && !l.beginPass(g) {
+			return
+		}
+		c := g.next
+		g.next = c.groupNext
+		if !c.subscribed() {
+			continue
+		}
+		l.guard(c, func() {
+			if c.out == nil {
+				l.pump(c)
+			} else if g.ring.Overrun(&c.sub.cursor) {
+				l.lost(c)
+			}
+		})
+	}
+	if g.next != nil || g.dirty {
+		l.later(g)
+	}
+}
+
+// beginPass starts a pass over the connections of g if events have come since
+// the last one began.
+func (l *loop) beginPass(g *group) bool {
+	if !g.dirty || g.watch == nil {
+		g.dirty = false
+		return false
+	}
+	g.dirty = false
+	// Before the ring is read: what is published from here on wakes again.
+	g.watch.Rearm()
+	g.next = g.first
+	return g.next != nil
+}
+
+// pump writes to c what its cursor has not passed yet, until it has caught up,
+// its socket is full or its turn is over.
+func (l *loop) pump(c *conn) {
+	ring := c.group.ring
+	for l.sent = 0; l.sent < turnBytes; {
+		if err := l.gather(c, ring); err != nil {
+			l.lost(c)
+			return
+		}
+		if len(l.frames.iov) == 0 {
+			l.caughtUp(c)
+			return
+		}
+		full, err := l.deliver(c)
+		if err != nil {
+			l.close(c, CloseSocketError)
+			return
+		}
+		if full {
+			l.settle(c)
+			return
+		}
+	}
+	l.yieldTurn(c)
+	l.settle(c)
+}
+
+// caughtUp goes back to reading after the socket had been full.
+func (l *loop) caughtUp(c *conn) {
+	l.watch(c, interestRead)
+	if c.timer == timerWrite {
+		l.rest(c)
+	}
+}
+
+// gather collects the next events of c. An overrun counts only when nothing is
+// left to deliver before it.
+func (l *loop) gather(c *conn, ring *registry.Ring) error {
+	f := &l.frames
+	f.iov, f.cursors = f.iov[:0], f.cursors[:0]
+	cursor := c.sub.cursor
+	for len(f.iov) < fanoutBatch {
+		ev, err := ring.Next(&cursor)
+		if err != nil {
+			if len(f.iov) > 0 {
+				return nil
+			}
+			return err
+		}
+		if ev == nil {
+			break
+		}
+		b := ev.Frame(c.sub.position)
+		if c.state == stateStream {
+			b = ev.Payload(c.sub.position)
+		}
+		f.iov = append(f.iov, b)
+		f.cursors = append(f.cursors, cursor)
+	}
+	if len(f.iov) == 0 {
+		c.sub.cursor = cursor // past the events of other types
+	}
+	return nil
+}
+
+// deliver writes the gathered frames. Of a frame that the kernel took in part
+// the rest is kept by reference; those after it stay in the ring.
+func (l *loop) deliver(c *conn) (full bool, err error) {
+	f := &l.frames
+	n, err := writev(int(c.fd), f.iov)
+	defer clear(f.iov)
+	if err != nil {
+		return false, err
+	}
+	l.sent += n
+	delivered := 0
+	for i, b := range f.iov {
+		if n == 0 {
+			c.out = &pending{}
+			break
+		}
+		delivered++
+		c.sub.cursor = f.cursors[i]
+		if n < len(b) {
+			c.out = &pending{tail: b[n:]}
+			break
+		}
+		n -= len(b)
+	}
+	l.stats.delivered.Add(uint64(delivered))
+	return c.out != nil, nil
+}
+
+// writev is write(2) for one frame and writev(2) for several.
+func writev(fd int, iov [][]byte) (int, error) {
+	if len(iov) == 1 {
+		return write(fd, iov[0])
+	}
+	for {
+		n, err := unix.Writev(fd, iov)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EAGAIN):
+			return 0, nil
+		default:
+			return n, err
+		}
+	}
+}
+
+// lost tells a subscriber whose cursor fell out of the ring that it missed
+// events. A frame under way is finished first, so that the close frame is one.
+func (l *loop) lost(c *conn) {
+	l.stats.lost.Add(1)
+	l.goodbye(c, CloseOverrun)
+}
+
+// ping sends a ping to a websocket, or gives it up after three unanswered ones.
+func (l *loop) ping(c *conn) {
+	if c.sub.pings >= maxMissedPings {
+		l.close(c, ClosePingTimeout)
+		return
+	}
+	c.sub.pings++
+	l.out = append(l.out[:0], l.srv.pingFrame...)
+	if l.flush(c) {
+		l.arm(c, timerPing)
+	}
+}
+
+// maxMissedPings is how many pings in a row may stay unanswered (LXD: two
+// pending ones, about 30 s).
+const maxMissedPings = 3

@@ -1,0 +1,109 @@
+package server
+
+import "devlxd/registry"
+
+// group is the connections of one life of a container on one loop, and their
+// shared interest in its events. Owned by the loop.
+type group struct {
+	binding *registry.Binding
+	first   *conn // all connections, subscribers or not
+
+	ring   *registry.Ring
+	watch  *registry.Watch // nil without subscribers
+	subs   int
+	next   *conn // where the fan-out pass goes on in its next turn
+	dirty  bool  // events came after the fan-out pass began
+	queued bool  // in the loop's run queue
+}
+
+// join puts c among the connections of its container. A container that stops
+// is dead before the loops are told: a connection that is identified before
+// this loop's task runs is found by it, and a later one is refused.
+func (l *loop) join(c *conn) {
+	g := l.groups[c.binding]
+	if g == nil {
+		g = &group{binding: c.binding}
+		l.groups[c.binding] = g
+	}
+	c.group = g
+	if c.groupNext = g.first; g.first != nil {
+		g.first.groupPrev = c
+	}
+	g.first = c
+}
+
+// leave takes c out of its group; the last one takes the group along.
+func (l *loop) leave(c *conn) {
+	g := c.group
+	if g == nil {
+		return
+	}
+	if g.next == c {
+		g.next = c.groupNext
+	}
+	if c.groupPrev != nil {
+		c.groupPrev.groupNext = c.groupNext
+	} else {
+		g.first = c.groupNext
+	}
+	if c.groupNext != nil {
+		c.groupNext.groupPrev = c.groupPrev
+	}
+	c.group, c.groupPrev, c.groupNext = nil, nil, nil
+	if g.first == nil {
+		delete(l.groups, g.binding)
+	}
+}
+
+// Stopped implements registry.Observer: the connections of a container that
+// stopped are closed on every loop.
+func (s *Server) Stopped(b *registry.Binding) {
+	for _, l := range s.loops {
+		l.post(func() { l.closeGroup(b) })
+	}
+}
+
+// Revoked implements registry.Observer: event streams of a container that may
+// no longer use the API end. Its other connections get 403 from now on.
+func (s *Server) Revoked(c *registry.Container) {
+	b := c.Binding()
+	if b == nil {
+		return
+	}
+	for _, l := range s.loops {
+		l.post(func() { l.revokeGroup(b) })
+	}
+}
+
+func (l *loop) closeGroup(b *registry.Binding) {
+	g := l.groups[b]
+	if g == nil {
+		return
+	}
+	for c := g.first; c != nil; {
+		next := c.groupNext
+		if c.state == stateWS {
+			l.goodbye(c, CloseStopped)
+		} else {
+			l.close(c, CloseStopped)
+		}
+		c = next
+	}
+}
+
+func (l *loop) revokeGroup(b *registry.Binding) {
+	g := l.groups[b]
+	if g == nil || b.Container().Snapshot().Allowed() {
+		return
+	}
+	for c := g.first; c != nil; {
+		next := c.groupNext
+		switch c.state {
+		case stateWS:
+			l.goodbye(c, CloseRevoked)
+		case stateStream:
+			l.close(c, CloseRevoked)
+		}
+		c = next
+	}
+}

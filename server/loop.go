@@ -1,0 +1,311 @@
+package server
+
+import (
+	"fmt"
+	"os"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	gneterrors "github.com/panjf2000/gnet/v2/pkg/errors"
+	"github.com/panjf2000/gnet/v2/pkg/netpoll"
+	"github.com/panjf2000/gnet/v2/pkg/queue"
+	"golang.org/x/sys/unix"
+
+	"devlxd/httpparse"
+	"devlxd/registry"
+)
+
+// readBuffer is the loop's read buffer. It holds the largest request head with
+// room for as much behind it. It also bounds what is held for a connection
+// whose answers are not taken.
+const readBuffer = 2 * httpparse.MaxHead
+
+// loop is one event loop: an epoll instance, the connections it owns, their
+// deadlines, and the buffers they share. Everything in it is touched by its
+// own goroutine only, except where a field says otherwise.
+type loop struct {
+	srv    *Server
+	id     int
+	poller *netpoll.Poller
+	stats  *loopStats // written by the loop, read by the metrics collector
+
+	conns  []*conn // by file descriptor
+	open   int
+	groups map[*registry.Binding]*group
+
+	buf   []byte            // bytes read
+	out   []byte            // answers gathered in this turn
+	sent  int               // bytes written in this turn of a connection
+	req   httpparse.Request // the request being answered
+	route route             // its route
+	param []byte            // backs its decoded parameter
+	date  httpparse.Date
+	now   time.Time // as of the last tick or accept
+
+	wheel   wheel
+	timerfd int
+	ticking bool
+	started time.Time // wheel tick 0
+
+	// Work that goes on after the other connections had their turn. The
+	// eventfd makes the poller come back; a task that re-posted itself would
+	// keep it from ever polling again.
+	runq    []*group
+	spareq  []*group // the other buffer of runq
+	yieldfd int
+
+	listener     int // -1 unless this loop accepts
+	acceptPaused bool
+	nextLoop     int
+	handoff      [][]int // accepted fds by target loop
+	reserve      reserve
+
+	frames fanoutScratch
+
+	life    sync.RWMutex // guards freed against post, from any goroutine
+	freed   bool
+	ended   chan struct{} // closed when run returns; any goroutine may wait for it
+	runTask queue.Func    // l.task, made once
+
+	draining bool
+	stopping bool
+}
+
+// newLoop opens the kernel objects of a loop.
+func newLoop(s *Server, id int) (l *loop, err error) {
+	l = &loop{
+		srv: s, id: id, stats: newLoopStats(), listener: -1, timerfd: -1, yieldfd: -1,
+		buf: make([]byte, readBuffer), param: make([]byte, 0, httpparse.MaxTarget), groups: make(map[*registry.Binding]*group),
+		now: s.opts.Now(), started: s.opts.Now(), ended: make(chan struct{}),
+	}
+	l.runTask = l.task
+	defer func() {
+		if err != nil {
+			l.free()
+		}
+	}()
+	if l.poller, err = netpoll.OpenPoller(); err != nil {
+		return nil, fmt.Errorf("cannot open a poller: %w", err)
+	}
+	if l.timerfd, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC); err != nil {
+		return nil, os.NewSyscallError("timerfd_create", err)
+	}
+	if l.yieldfd, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
+		return nil, os.NewSyscallError("eventfd", err)
+	}
+	if err = l.poller.AddRead(&netpoll.PollAttachment{FD: l.timerfd}, false); err != nil {
+		return nil, err
+	}
+	// Edge-triggered: each write is one event, and nobody has to read it.
+	if err = l.poller.AddRead(&netpoll.PollAttachment{FD: l.yieldfd}, true); err != nil {
+		return nil, err
+	}
+	return l, l.reserve.open()
+}
+
+// free closes the kernel objects of a loop that does not run.
+func (l *loop) free() {
+	l.life.Lock()
+	defer l.life.Unlock()
+	l.freed = true
+	if l.poller != nil {
+		_ = l.poller.Close()
+	}
+	for _, fd := range []int{l.timerfd, l.yieldfd} {
+		if fd >= 0 {
+			_ = unix.Close(fd)
+		}
+	}
+	l.reserve.release()
+}
+
+// run polls until the loop is told to stop.
+func (l *loop) run() error {
+	defer close(l.ended)
+	err := l.poller.Polling(func(fd int, _ netpoll.IOEvent, _ netpoll.IOFlags) error {
+		l.dispatch(fd)
+		return nil
+	})
+	if err == gneterrors.ErrEngineShutdown { //nolint:errorlint // the poller returns the value itself
+		return nil
+	}
+	return err
+}
+
+// dispatch serves one event. It acts on what read(2) and write(2) return, not
+// on the event's flags: a flag may belong to a connection that was closed
+// earlier in the same batch and whose number is in use again.
+func (l *loop) dispatch(fd int) {
+	switch fd {
+	case l.listener:
+		l.guard(nil, func() { l.accept() })
+		return
+	case l.timerfd:
+		l.guard(nil, l.onTick)
+		return
+	case l.yieldfd:
+		l.guard(nil, l.runQueue)
+		return
+	}
+	if fd >= len(l.conns) || l.conns[fd] == nil {
+		return
+	}
+	c := l.conns[fd]
+	defer l.recoverConn(c)
+	if c.interest == interestWrite {
+		l.onWritable(c)
+	} else {
+		l.onReadable(c)
+	}
+}
+
+// recoverConn keeps a failing handler from ending the loop and every other
+// guest with it.
+func (l *loop) recoverConn(c *conn) {
+	if r := recover(); r != nil {
+		l.srv.log.Error("handler failed; the connection is closed", "loop", l.id, "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+		l.close(c, CloseInternal)
+	}
+}
+
+// guard runs f for c (nil: for no connection) and recovers.
+func (l *loop) guard(c *conn, f func()) {
+	defer func() {
+		if r := recover(); r != nil {
+			l.srv.log.Error("loop task failed", "loop", l.id, "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+			if c != nil {
+				l.close(c, CloseInternal)
+			}
+		}
+	}()
+	f()
+}
+
+// post runs f on the loop's goroutine; after the loop's end it does nothing. It
+// may be called from any goroutine. f must not post to its own loop: the poller
+// drains its queue before it polls.
+func (l *loop) post(f func()) {
+	// Not after free: the number of the poller's eventfd may be another file then.
+	l.life.RLock()
+	defer l.life.RUnlock()
+	if l.freed {
+		return
+	}
+	if err := l.poller.Trigger(queue.HighPriority, l.runTask, f); err != nil {
+		l.srv.log.Error("cannot wake a loop", "loop", l.id, "error", err)
+	}
+}
+
+// call is post that waits until f has run. It reports false when the loop ended
+// before.
+func (l *loop) call(f func()) bool {
+	ran := make(chan struct{})
+	l.post(func() {
+		defer close(ran)
+		f()
+	})
+	select {
+	case <-ran:
+		return true
+	case <-l.ended:
+		return false
+	}
+}
+
+// task runs what was given to post.
+func (l *loop) task(f any) error {
+	l.guard(nil, f.(func()))
+	if l.stopping {
+		return gneterrors.ErrEngineShutdown
+	}
+	return nil
+}
+
+// later puts g into the run queue: it goes on after a poll.
+func (l *loop) later(g *group) {
+	if g.queued {
+		return
+	}
+	g.queued = true
+	l.runq = append(l.runq, g)
+	if len(l.runq) == 1 {
+		l.yield()
+	}
+}
+
+func (l *loop) yield() {
+	one := [8]byte{1}
+	_, _ = unix.Write(l.yieldfd, one[:])
+}
+
+// runQueue gives each queued group one turn.
+func (l *loop) runQueue() {
+	turn := l.runq
+	l.runq, l.spareq = l.spareq[:0], nil
+	for _, g := range turn {
+		g.queued = false
+		l.guard(nil, func() { l.drain(g) })
+	}
+	clear(turn)
+	l.spareq = turn[:0]
+}
+
+// watch makes the poller watch c for what. The poller has no "write only"
+// modification, so that one is a removal and an addition.
+func (l *loop) watch(c *conn, what interest) {
+	if c.interest == what || c.state == stateClosed {
+		return
+	}
+	pa := &netpoll.PollAttachment{FD: int(c.fd)}
+	var err error
+	switch what {
+	case interestRead:
+		err = l.poller.ModRead(pa, false)
+	case interestWrite:
+		if err = l.poller.Delete(int(c.fd)); err == nil {
+			err = l.poller.AddWrite(pa, false)
+		}
+	}
+	c.interest = what
+	if err != nil {
+		l.srv.log.Error("cannot watch a connection", "error", err)
+		l.close(c, CloseInternal)
+	}
+}
+
+// onTick moves the deadlines on and resumes accepting after a pause.
+func (l *loop) onTick() {
+	var buf [8]byte
+	_, _ = unix.Read(l.timerfd, buf[:])
+	l.now = l.srv.opts.Now()
+	passed := uint32(l.now.Sub(l.started) / tick)
+	if n := int32(passed - l.wheel.now); n > 0 {
+		l.wheel.advance(uint32(n), func(c *conn) { l.guard(c, func() { l.due(c) }) })
+	}
+	if l.acceptPaused {
+		l.resumeAccept()
+	}
+	if l.open == 0 && !l.acceptPaused {
+		l.setTicking(false)
+	}
+}
+
+// setTicking starts or stops the tick; an idle server sleeps.
+func (l *loop) setTicking(on bool) {
+	if l.ticking == on {
+		return
+	}
+	l.ticking = on
+	var spec unix.ItimerSpec
+	if on {
+		// The wheel stood still: no connection waited meanwhile.
+		l.now = l.srv.opts.Now()
+		l.wheel.now = uint32(l.now.Sub(l.started) / tick)
+		spec.Value = unix.NsecToTimespec(tick.Nanoseconds())
+		spec.Interval = spec.Value
+	}
+	if err := unix.TimerfdSettime(l.timerfd, 0, &spec, nil); err != nil {
+		l.srv.log.Error("cannot set the loop's timer", "error", os.NewSyscallError("timerfd_settime", err))
+	}
+}

@@ -1,0 +1,130 @@
+package server
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"devlxd/peer"
+	"devlxd/registry"
+)
+
+// collector exports the counters of the loops. It reads them when it is
+// scraped, so that the guest path shares no counter between loops. Every label
+// of a closed set is there from the start, at zero.
+type collector struct {
+	s *Server
+
+	connections, subscribers, containers, bound, images *prometheus.Desc
+	accepted, pauses, identified, closed, requests      *prometheus.Desc
+	published, delivered, lost, ringBytes               *prometheus.Desc
+}
+
+// Collector returns the server's metrics, named devlxd_*.
+func (s *Server) Collector() prometheus.Collector {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("devlxd_"+name, help, labels, nil)
+	}
+	return &collector{
+		s:           s,
+		connections: desc("connections", "Open guest connections."),
+		subscribers: desc("subscribers", "Event subscriptions."),
+		containers:  desc("containers", "Registered containers."),
+		bound:       desc("containers_running", "Containers bound to a running init process."),
+		images:      desc("images", "Registered images."),
+		accepted:    desc("connections_accepted_total", "Guest connections accepted."),
+		pauses:      desc("accept_pauses_total", "Times that accepting paused because descriptors or memory ran out or the connection limit was reached."),
+		identified:  desc("identifications_total", "Peers by the outcome of their identification; reason none is success.", "reason"),
+		closed:      desc("connections_closed_total", "Guest connections closed.", "reason"),
+		requests:    desc("requests_total", "Requests answered.", "route", "code"),
+		published:   desc("events_published_total", "Events published to rings.", "type"),
+		delivered:   desc("events_delivered_total", "Events written to subscribers."),
+		lost:        desc("subscribers_overrun_total", "Subscribers that were told that they lost events because they were too slow."),
+		ringBytes:   desc("ring_bytes", "Bytes of encoded events held in rings."),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64) { ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v) }
+	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	sum := func(of func(*loopStats) uint64) (total uint64) {
+		for _, l := range c.s.loops {
+			total += of(l.stats)
+		}
+		return total
+	}
+	st := c.s.reg.Stats()
+	gauge(c.connections, float64(c.s.open.Load()))
+	gauge(c.subscribers, float64(c.s.Subscribers()))
+	gauge(c.containers, float64(st.Containers))
+	gauge(c.bound, float64(st.Bound))
+	gauge(c.images, float64(st.Images))
+	gauge(c.ringBytes, float64(st.RingBytes))
+	counter(c.accepted, sum(func(s *loopStats) uint64 { return s.accepted.Load() }))
+	counter(c.pauses, sum(func(s *loopStats) uint64 { return s.acceptPauses.Load() }))
+	counter(c.delivered, sum(func(s *loopStats) uint64 { return s.delivered.Load() }))
+	counter(c.lost, sum(func(s *loopStats) uint64 { return s.lost.Load() }))
+	for i, r := range peer.AllRejects() {
+		counter(c.identified, sum(func(s *loopStats) uint64 { return s.identified[i].Load() }), r.String())
+	}
+	for i, r := range AllCloseReasons() {
+		counter(c.closed, sum(func(s *loopStats) uint64 { return s.closed[i].Load() }), r.String())
+	}
+	for r := range numRoutes {
+		for i, code := range statusCodes {
+			counter(c.requests, sum(func(s *loopStats) uint64 { return s.requests[r][i].Load() }), r.String(), strconv.Itoa(code))
+		}
+	}
+	for _, t := range registry.AllEventTypes() {
+		counter(c.published, st.Published(t), t.String())
+	}
+}
+
+// Connections is the number of open guest connections.
+func (s *Server) Connections() int64 { return s.open.Load() }
+
+// Subscribers is the number of event subscriptions.
+func (s *Server) Subscribers() (n int64) {
+	for _, l := range s.loops {
+		n += l.stats.subscribers.Load()
+	}
+	return n
+}
+
+// Loops is the number of event loops.
+func (s *Server) Loops() int { return len(s.loops) }
+
+// Totals are the sums of counters over all loops since the start.
+type Totals struct {
+	Accepted  uint64 // connections
+	Refused   uint64 // connections whose peer was not a container's root
+	Requests  uint64 // answered
+	Delivered uint64 // events, each subscriber's counted
+	Overrun   uint64 // subscribers that lost events
+}
+
+// Totals reads the counters.
+func (s *Server) Totals() (t Totals) {
+	for _, l := range s.loops {
+		t.Accepted += l.stats.accepted.Load()
+		t.Delivered += l.stats.delivered.Load()
+		t.Overrun += l.stats.lost.Load()
+		for i := range l.stats.identified {
+			if peer.Reject(i) != peer.RejectNone {
+				t.Refused += l.stats.identified[i].Load()
+			}
+		}
+		for r := range l.stats.requests {
+			for i := range l.stats.requests[r] {
+				t.Requests += l.stats.requests[r][i].Load()
+			}
+		}
+	}
+	return t
+}

@@ -1,0 +1,228 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"devlxd/peer"
+	"devlxd/registry"
+	"devlxd/ws"
+)
+
+// Options configure a Server. The zero value of each field is its default.
+type Options struct {
+	Dialect  Dialect
+	Location string // of GET /1.0 in the lxd and incus dialects; default: the host name
+
+	Loops          int   // event loops; default: max(1, cores-1)
+	MaxConnections int64 // beyond it connections wait in the backlog; default: RLIMIT_NOFILE less 256, at least half of it
+
+	HeaderTimeout time.Duration // 3 s: for a request head to be complete (LXD: ReadHeaderTimeout)
+	BodyTimeout   time.Duration // 10 s
+	IdleTimeout   time.Duration // 30 s: between requests (LXD: IdleTimeout)
+	WriteTimeout  time.Duration // 30 s: for the reader to take anything of a pending answer
+	PingInterval  time.Duration // 10 s: between websocket pings; the third unanswered one ends the connection
+	CloseTimeout  time.Duration // 2 s: for a websocket client to answer our close frame
+
+	RingEvents    int // see registry.Options
+	RingBytes     int
+	MaxContainers int
+
+	Host *peer.Host // what the kernel can tell of peers; required
+	Log  *slog.Logger
+	Now  func() time.Time
+
+	// identify replaces peer.Identify in tests of everything else.
+	identify func(reg *registry.Registry, fd int) (*registry.Binding, peer.Peer, peer.Reject)
+}
+
+func (o *Options) fill() error {
+	if o.Location == "" {
+		name, err := os.Hostname()
+		if err != nil {
+			return fmt.Errorf("cannot read the host name: %w", err)
+		}
+		o.Location = name
+	}
+	if o.Loops < 0 || o.MaxConnections < 0 {
+		return errNegative
+	}
+	if o.Loops == 0 {
+		o.Loops = max(1, runtime.GOMAXPROCS(0)-1)
+	}
+	if o.MaxConnections == 0 {
+		var lim unix.Rlimit
+		if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
+			return os.NewSyscallError("getrlimit", err)
+		}
+		files := int64(min(lim.Cur, math.MaxInt32))
+		o.MaxConnections = max(files-256, files/2)
+	}
+	for field, value := range map[*time.Duration]time.Duration{
+		&o.HeaderTimeout: 3 * time.Second, &o.BodyTimeout: 10 * time.Second, &o.IdleTimeout: 30 * time.Second,
+		&o.WriteTimeout: 30 * time.Second, &o.PingInterval: 10 * time.Second, &o.CloseTimeout: 2 * time.Second,
+	} {
+		if *field == 0 {
+			*field = value
+		}
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return nil
+}
+
+// Server answers the guests. Its methods are safe for concurrent use. Start,
+// one of Listen and Adopt, and Shutdown are called in that order, once each.
+type Server struct {
+	opts      Options
+	texts     texts
+	reg       *registry.Registry
+	log       *slog.Logger
+	throttled *throttle // conditions of the host
+	refused   *throttle // peers that were refused
+	loops     []*loop
+	socket    *socketFile
+	open      atomic.Int64 // connections of all loops
+	started   time.Time
+
+	bodies    [2][]byte // GET /1.0 by state: started, ready
+	farewells [numCloseReasons]farewell
+	pingFrame []byte
+
+	phase     atomic.Int32 // a phase
+	listening atomic.Bool
+	running   sync.WaitGroup
+	failed    chan error
+}
+
+// The life of a server.
+const (
+	phaseNew int32 = iota
+	phaseRunning
+	phaseEnded
+)
+
+// New makes a server and the registry that it answers from. Nothing is
+// listened on yet, so the registry can be filled first.
+func New(o Options) (*Server, error) {
+	if err := o.fill(); err != nil {
+		return nil, err
+	}
+	s := &Server{
+		opts: o, texts: o.Dialect.texts(), log: o.Log, started: o.Now(),
+		throttled: newThrottle(o.Log, slog.LevelError, 10*time.Second, o.Now),
+		refused:   newThrottle(o.Log, slog.LevelInfo, time.Second, o.Now),
+		farewells: farewells(), pingFrame: ws.AppendFrame(nil, ws.OpPing, nil),
+		bodies: [2][]byte{o.Dialect.apiBody(o.Location, false), o.Dialect.apiBody(o.Location, true)},
+		failed: make(chan error, o.Loops),
+	}
+	s.reg = registry.New(registry.Options{
+		RenderValue: renderValue, FrameEvent: ws.TextFrame, Observer: s, Now: o.Now,
+		RingEvents: o.RingEvents, RingBytes: o.RingBytes, MaxContainers: o.MaxContainers,
+	})
+	for id := range o.Loops {
+		l, err := newLoop(s, id)
+		if err != nil {
+			for _, l := range s.loops {
+				l.free()
+			}
+			return nil, err
+		}
+		l.handoff = make([][]int, o.Loops)
+		s.loops = append(s.loops, l)
+	}
+	return s, nil
+}
+
+// Registry is what the server answers from. Sources write to it.
+func (s *Server) Registry() *registry.Registry { return s.reg }
+
+func (s *Server) identify(fd int) (*registry.Binding, peer.Peer, peer.Reject) {
+	if s.opts.identify != nil {
+		return s.opts.identify(s.reg, fd)
+	}
+	return peer.Identify(s.opts.Host, s.reg, fd)
+}
+
+func (s *Server) apiBody(ready bool) []byte {
+	if ready {
+		return s.bodies[1]
+	}
+	return s.bodies[0]
+}
+
+// Start runs the loops. It returns at once; [Server.Failed] tells of a loop that
+// failed. A second call does nothing.
+func (s *Server) Start() {
+	if !s.phase.CompareAndSwap(phaseNew, phaseRunning) {
+		return
+	}
+	for _, l := range s.loops {
+		s.running.Go(func() {
+			if err := l.run(); err != nil {
+				s.failed <- fmt.Errorf("event loop %d: %w", l.id, err)
+			}
+		})
+	}
+}
+
+// Failed delivers the error of a loop whose poller failed; the server cannot
+// go on then.
+func (s *Server) Failed() <-chan error { return s.failed }
+
+// Shutdown ends the server: it stops accepting, answers the requests under way
+// with "Connection: close", closes websockets with 1001, and closes what is
+// left when ctx is done. It returns ctx's error if connections were cut off,
+// and ErrClosed when it was called before. The registry stays usable.
+func (s *Server) Shutdown(ctx context.Context) error {
+	var err error
+	switch s.phase.Swap(phaseEnded) {
+	case phaseEnded:
+		return ErrClosed
+	case phaseRunning:
+		for _, l := range s.loops {
+			l.call(func() {
+				l.stopAccepting()
+				l.drainAll()
+			})
+		}
+		err = s.awaitIdle(ctx)
+		for _, l := range s.loops {
+			l.post(func() { l.stopping = true })
+		}
+		s.running.Wait()
+	}
+	for _, l := range s.loops {
+		l.closeAll() // its goroutine has ended
+		l.free()
+	}
+	return errors.Join(err, s.socket.remove())
+}
+
+// awaitIdle waits until no connection is left.
+func (s *Server) awaitIdle(ctx context.Context) error {
+	poll := time.NewTicker(5 * time.Millisecond)
+	defer poll.Stop()
+	for s.open.Load() > 0 {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%d connections were cut off: %w", s.open.Load(), ctx.Err())
+		case <-poll.C:
+		}
+	}
+	return nil
+}
