@@ -1,0 +1,187 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/valyala/fasthttp"
+
+	"devlxd/registry"
+	"devlxd/source"
+)
+
+// Limits of a request.
+const (
+	// MaxBody is the longest JSON body in bytes. It holds the largest config
+	// and devices that a source takes (source.MaxConfigLen and
+	// source.MaxDevicesLen), even where JSON needs six bytes for one.
+	MaxBody = 64 << 20
+	// StreamWriteTimeout is how long the reader of an event stream may take
+	// nothing before it is disconnected.
+	StreamWriteTimeout = 30 * time.Second
+
+	headTimeout  = 10 * time.Second // for a request head, and for a body to go on
+	idleTimeout  = 60 * time.Second // between requests
+	writeTimeout = 60 * time.Second // for an answer
+	maxHead      = 16 << 10         // bytes of a request head
+	maxConns     = 1024             // connections of each listener
+	maxStreams   = 256              // event streams
+)
+
+// Options configure a [Server].
+type Options struct {
+	// Registry is what is shown. Required.
+	Registry *registry.Registry
+	// Writer makes the changes. nil refuses every change with 403, for a
+	// source that only mirrors another daemon.
+	Writer source.Writer
+	// Status describes the daemon. nil shows what the registry knows.
+	Status func() Status
+	// Gatherer is what /metrics shows. nil: /metrics is 404.
+	Gatherer prometheus.Gatherer
+	// Ready says whether guests are served, for /readyz. nil: always.
+	Ready func() bool
+	// Log gets a line for each change and each failure. nil is silent.
+	Log *slog.Logger
+}
+
+// Server serves the admin API. Make one with [New]. Safe for concurrent use.
+type Server struct {
+	options Options
+	log     *slog.Logger
+	routes  []route
+	api     *fasthttp.Server
+	metrics *fasthttp.Server
+	uid     uint32
+	conns   connections
+
+	streamTimeout time.Duration // StreamWriteTimeout
+
+	stopping chan struct{} // closed when the streams are to end
+	streams  sync.WaitGroup
+	slots    chan struct{} // one for each event stream
+
+	mu        sync.Mutex
+	listeners []net.Listener
+	stopped   bool
+}
+
+// New makes a server that listens nowhere yet.
+func New(o Options) *Server {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{
+		options:  o,
+		log:      o.Log,
+		uid:      uint32(os.Getuid()),
+		stopping: make(chan struct{}),
+		slots:    make(chan struct{}, maxStreams),
+
+		streamTimeout: StreamWriteTimeout,
+	}
+	s.routes = s.table()
+	s.api = s.newHTTP(s.serveAPI)
+	s.metrics = s.newHTTP(s.serveMetrics)
+	return s
+}
+
+func (s *Server) newHTTP(h fasthttp.RequestHandler) *fasthttp.Server {
+	return &fasthttp.Server{
+		Handler:                      s.recovered(h),
+		ErrorHandler:                 s.badRequest,
+		Name:                         "devlxd",
+		Concurrency:                  maxConns,
+		ReadBufferSize:               maxHead,
+		ReadTimeout:                  headTimeout,
+		WriteTimeout:                 writeTimeout,
+		IdleTimeout:                  idleTimeout,
+		DisablePreParseMultipartForm: true,
+		StreamRequestBody:            true,
+		CloseOnShutdown:              true,
+		NoDefaultContentType:         true,
+		Logger:                       httpLog{s.log},
+	}
+}
+
+// httpLog takes what fasthttp has to say: connections that broke.
+type httpLog struct{ log *slog.Logger }
+
+func (l httpLog) Printf(format string, args ...any) {
+	l.log.Debug("admin connection", "detail", fmt.Sprintf(format, args...))
+}
+
+// Serve serves the admin API on ln, a listener of unix sockets, until
+// [Server.Shutdown]. It closes ln. It returns nil after a shutdown,
+// [ErrNotUnix], [ErrShutdown], or what ended accepting.
+func (s *Server) Serve(ln net.Listener) error {
+	if ln.Addr().Network() != "unix" {
+		return errors.Join(fmt.Errorf("%s: %w", ln.Addr(), ErrNotUnix), ln.Close())
+	}
+	return s.serve(s.api, &guard{Listener: ln, owner: &s.conns, ask: true, self: s.uid})
+}
+
+// ServeMetrics serves /metrics, /healthz and /readyz on ln, of any kind and to
+// anyone, until [Server.Shutdown]. It closes ln. It returns as Serve does.
+func (s *Server) ServeMetrics(ln net.Listener) error {
+	return s.serve(s.metrics, &guard{Listener: ln, owner: &s.conns})
+}
+
+func (s *Server) serve(h *fasthttp.Server, ln net.Listener) error {
+	s.mu.Lock()
+	if s.stopped {
+		s.mu.Unlock()
+		return errors.Join(ErrShutdown, ln.Close())
+	}
+	s.listeners = append(s.listeners, ln)
+	s.mu.Unlock()
+	if err := h.Serve(ln); err != nil {
+		return errors.Join(fmt.Errorf("cannot accept on %s: %w", ln.Addr(), err), ln.Close())
+	}
+	return nil
+}
+
+// Shutdown stops to accept, ends the event streams with an error line, lets
+// the requests that are being answered finish until ctx is done, and closes
+// what is left then. It returns ctx.Err() if anything was. A second call
+// waits like the first.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	if !s.stopped {
+		s.stopped = true
+		close(s.stopping)
+	}
+	listeners := s.listeners
+	s.listeners = nil
+	s.mu.Unlock()
+	var err error
+	for _, ln := range listeners {
+		err = errors.Join(err, ln.Close())
+	}
+	// A client that has connected and said nothing would be waited for.
+	s.conns.end(func(c *conn) bool { return !c.used.Load() })
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.streams.Wait()
+	}()
+	cut := errors.Join(s.api.ShutdownWithContext(ctx), s.metrics.ShutdownWithContext(ctx)) != nil
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		cut = true
+	}
+	s.conns.end(func(*conn) bool { return true })
+	<-ended
+	if cut && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}

@@ -1,0 +1,59 @@
+package admin
+
+import "time"
+
+// Status answers GET /1.0/status: the state of the daemon at one moment. The
+// server fills it through [Options.Status]; this package only adds Ready when
+// a [Options.Ready] is given.
+type Status struct {
+	Version  string `json:"version"`
+	Revision string `json:"revision,omitempty"`
+	PID      int    `json:"pid"`
+	// Started is when the process began to serve, and Uptime the whole seconds
+	// since.
+	Started time.Time `json:"started"`
+	Uptime  int64     `json:"uptime_seconds"`
+	// Ready says that the first full load of containers is done and guests
+	// are being served.
+	Ready    bool   `json:"ready"`
+	Dialect  string `json:"dialect"`
+	RunDir   string `json:"run_dir"`
+	StateDir string `json:"state_dir"`
+	// GuestSocket is the path of the socket that guests connect to.
+	GuestSocket string   `json:"guest_socket"`
+	Identity    Identity `json:"identity"`
+	// Loops is the number of event loops, and LoopConnections how many
+	// connections each of them holds.
+	Loops           int   `json:"loops"`
+	LoopConnections []int `json:"loop_connections,omitempty"`
+	Connections     int   `json:"connections"`
+	// Subscribers counts the connections that wait for events.
+	Subscribers int `json:"subscribers"`
+	// Containers are known, Bound of them are running.
+	Containers int `json:"containers"`
+	Bound      int `json:"bound"`
+	Images     int `json:"images"`
+	// The counters below only grow while the process lives.
+	Accepted        uint64 `json:"accepted"`
+	Refused         uint64 `json:"refused"`
+	Requests        uint64 `json:"requests"`
+	EventsPublished uint64 `json:"events_published"`
+	EventsDelivered uint64 `json:"events_delivered"`
+	SlowReaders     uint64 `json:"slow_readers"`
+}
+
+// Identity says how the server tells one container from another on this
+// kernel.
+type Identity struct {
+	// Level is the name of the best method that the start-up probe found.
+	Level string `json:"level"`
+	// Checks are the findings of that probe.
+	Checks []Check `json:"checks"`
+}
+
+// Check is one finding of the start-up probe.
+type Check struct {
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail"`
+}
