@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"time"
+
+	sddaemon "github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+
+	"devlxd/server"
+)
+
+// drainTime is how long requests under way may take after SIGTERM.
+const drainTime = 5 * time.Second
+
+// newServeCommand is "devlxd serve".
+func newServeCommand() *cobra.Command {
+	var s settings
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve the guest API",
+		Long: `Serve the guest API on RUN_DIR/guest/sock and the admin API on RUN_DIR/admin.sock.
+
+Mount the directory RUN_DIR/guest (not the socket) into containers at /dev/lxd,
+so that a new socket shows up in running containers.
+
+SIGTERM or SIGINT ends the server: it stops accepting, answers what is under
+way, closes websockets with 1001 and exits within 5 seconds.`,
+		Example: `  devlxd serve
+  devlxd serve --run-dir /run/devlxd --state-dir /var/lib/devlxd --dialect lxd
+  devlxd serve --metrics off`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := s.daemonConfig(newLogger(os.Stderr))
+			if err != nil {
+				return err
+			}
+			return serve(cmd.Context(), cfg)
+		},
+	}
+	s.bind(cmd)
+	return cmd
+}
+
+// newLogger writes text to a terminal and JSON lines to anything else.
+func newLogger(f *os.File) *slog.Logger {
+	if term.IsTerminal(int(f.Fd())) {
+		return slog.New(slog.NewTextHandler(f, nil))
+	}
+	return slog.New(slog.NewJSONHandler(f, nil))
+}
+
+// serve runs a daemon until a signal ends it.
+func serve(ctx context.Context, cfg daemonConfig) error {
+	ctx, stop := signal.NotifyContext(ctx, unix.SIGTERM, unix.SIGINT)
+	defer stop()
+	signal.Ignore(unix.SIGPIPE)
+	d, err := startDaemon(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	cfg.Log.Info("serving", "guest_socket", d.GuestSocket(), "admin_socket", d.AdminSocket(),
+		"dialect", cfg.Dialect.String(), "containers", d.server.Registry().Len(), "took", time.Since(d.started).String())
+	notifySystemd(cfg.Log, sddaemon.SdNotifyReady)
+	waitErr := d.Wait(ctx)
+	stop() // a second signal kills at once
+	notifySystemd(cfg.Log, sddaemon.SdNotifyStopping)
+	cfg.Log.Info("shutting down", "connections", d.server.Connections(), "drain", drainTime.String())
+	drainCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
+	if err := d.Shutdown(drainCtx); err != nil {
+		if errors.Is(err, context.DeadlineExceeded) {
+			cfg.Log.Warn("drain time is over", "error", err)
+		} else {
+			return errors.Join(waitErr, err)
+		}
+	}
+	return waitErr
+}
+
+// notifySystemd does nothing where systemd does not wait for us.
+func notifySystemd(log *slog.Logger, state string) {
+	if _, err := sddaemon.SdNotify(false, state); err != nil {
+		log.Warn("cannot notify systemd", "error", err)
+	}
+}
+
+// parseDialect makes a wrong dialect a usage error.
+func parseDialect(s string) (server.Dialect, error) {
+	d, err := server.ParseDialect(s)
+	if err != nil {
+		return 0, fmt.Errorf("--dialect: %w", err)
+	}
+	return d, nil
+}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"devlxd/server"
+)
+
+// Defaults of the daemon's settings.
+const (
+	defaultRunDir   = "/run/devlxd"
+	defaultStateDir = "/var/lib/devlxd"
+	defaultMetrics  = "127.0.0.1:9778"
+)
+
+// setting is one value of the daemon: a flag, or an environment variable, or a
+// default, the first that is given.
+type setting struct {
+	Name   string `json:"name"`
+	Value  string `json:"value"`
+	Origin string `json:"origin"` // flag, environment, default
+	env    string
+	usage  string
+}
+
+// settings are the values that serve and check take.
+type settings struct {
+	cmd    *cobra.Command
+	values []setting
+	loops  int
+}
+
+// bind declares the flags of s on cmd.
+func (s *settings) bind(cmd *cobra.Command) {
+	s.cmd = cmd
+	s.values = []setting{
+		{Name: "run-dir", Value: defaultRunDir, env: "DEVLXD_RUN_DIR", usage: "directory of the sockets"},
+		{Name: "state-dir", Value: defaultStateDir, env: "DEVLXD_STATE_DIR", usage: "directory of the store and the images"},
+		{Name: "metrics", Value: defaultMetrics, env: "DEVLXD_METRICS", usage: "address of the Prometheus metrics, or off"},
+		{Name: "dialect", Value: server.DialectDocument.String(), env: "DEVLXD_DIALECT", usage: "whose bodies and texts guests see: document, lxd or incus"},
+	}
+	for i := range s.values {
+		v := &s.values[i]
+		cmd.Flags().String(v.Name, v.Value, fmt.Sprintf("%s (or %s)", v.usage, v.env))
+	}
+	cmd.Flags().IntVar(&s.loops, "loops", 0, "event loops (default: cores less one, at least one)")
+}
+
+// resolve gives each value its origin and checks it.
+func (s *settings) resolve() ([]setting, error) {
+	for i := range s.values {
+		v := &s.values[i]
+		v.Origin = "default"
+		if env, ok := os.LookupEnv(v.env); ok && env != "" {
+			v.Value, v.Origin = env, "environment"
+		}
+		if flag := s.cmd.Flags().Lookup(v.Name); flag.Changed {
+			v.Value, v.Origin = flag.Value.String(), "flag"
+		}
+	}
+	if _, err := parseDialect(s.value("dialect")); err != nil {
+		return nil, usageError(err)
+	}
+	if s.loops < 0 {
+		return nil, usageError(fmt.Errorf("--loops: %d is negative: leave it out or give a number of loops", s.loops))
+	}
+	for _, name := range []string{"run-dir", "state-dir"} {
+		if s.value(name) == "" {
+			return nil, usageError(fmt.Errorf("--%s is empty: give a directory", name))
+		}
+	}
+	return s.values, nil
+}
+
+func (s *settings) value(name string) string {
+	for _, v := range s.values {
+		if v.Name == name {
+			return v.Value
+		}
+	}
+	return ""
+}
+
+// daemonConfig is what startDaemon takes.
+func (s *settings) daemonConfig(log *slog.Logger) (daemonConfig, error) {
+	if _, err := s.resolve(); err != nil {
+		return daemonConfig{}, err
+	}
+	dialect, err := parseDialect(s.value("dialect"))
+	if err != nil {
+		return daemonConfig{}, err
+	}
+	cfg := daemonConfig{Metrics: s.value("metrics"), Dialect: dialect, Loops: s.loops, Log: log}
+	for dir, name := range map[*string]string{&cfg.RunDir: "run-dir", &cfg.StateDir: "state-dir"} {
+		if *dir, err = filepath.Abs(s.value(name)); err != nil {
+			return daemonConfig{}, err
+		}
+	}
+	return cfg, nil
+}
