@@ -28,6 +28,9 @@ type Cmd struct {
 	UID, GID uint32
 	// PidNS puts the process into one more pid namespace, nested in the container's.
 	PidNS bool
+	// UserNS puts the process into one more user namespace, nested in the container's, as
+	// its root. UID and GID are then what that root is in the container.
+	UserNS bool
 	// Stdin is passed as it is, Stdout and Stderr work as in os/exec. Nil: the host's
 	// /dev/null.
 	Stdin          *os.File
@@ -134,7 +137,7 @@ func (m *Cmd) Start() error {
 		dir = "/"
 	}
 	err = m.c.ctl.send(message{Kind: msgExec, ID: m.id, Exec: &execMsg{
-		Path: m.path, Args: m.Args, Env: env, Dir: dir, UID: m.UID, GID: m.GID, PidNS: m.PidNS,
+		Path: m.path, Args: m.Args, Env: env, Dir: dir, UID: m.UID, GID: m.GID, PidNS: m.PidNS, UserNS: m.UserNS,
 	}}, theirs...)
 	if err != nil {
 		m.unregister()

@@ -85,15 +85,8 @@ func (i *initProcess) fork(id uint64, e *execMsg, files []*os.File) error {
 	if err != nil {
 		return err
 	}
-	sys := &syscall.SysProcAttr{Setsid: true}
-	if e.PidNS {
-		sys.Cloneflags = unix.CLONE_NEWPID
-	}
-	if e.UID != 0 || e.GID != 0 {
-		sys.Credential = &syscall.Credential{Uid: e.UID, Gid: e.GID}
-	}
 	attr := &syscall.ProcAttr{
-		Dir: e.Dir, Env: e.Env, Sys: sys,
+		Dir: e.Dir, Env: e.Env, Sys: e.sys(),
 		Files: []uintptr{files[0].Fd(), files[1].Fd(), files[2].Fd()},
 	}
 	i.mu.Lock()
@@ -104,6 +97,24 @@ func (i *initProcess) fork(id uint64, e *execMsg, files []*os.File) error {
 	}
 	i.running[pid] = id
 	return nil
+}
+
+// sys returns the namespaces and the user of the process.
+func (e *execMsg) sys() *syscall.SysProcAttr {
+	sys := &syscall.SysProcAttr{Setsid: true}
+	if e.PidNS {
+		sys.Cloneflags |= unix.CLONE_NEWPID
+	}
+	switch {
+	case e.UserNS:
+		sys.Cloneflags |= unix.CLONE_NEWUSER
+		sys.UidMappings = []syscall.SysProcIDMap{{HostID: int(e.UID), Size: 1}}
+		sys.GidMappings = []syscall.SysProcIDMap{{HostID: int(e.GID), Size: 1}}
+		sys.Credential = &syscall.Credential{NoSetGroups: true} // root in there
+	case e.UID != 0 || e.GID != 0:
+		sys.Credential = &syscall.Credential{Uid: e.UID, Gid: e.GID}
+	}
+	return sys
 }
 
 // kill ends a command that still runs.

@@ -194,6 +194,20 @@ func TestPeerSeesMappedRoot(t *testing.T) {
 			t.Errorf("peer uid = %d, want %d", cred.Uid, c.RootUID())
 		}
 	})
+	t.Run("nested user namespace", func(t *testing.T) {
+		for uid, want := range map[uint32]uint32{0: c.RootUID(), 1000: c.RootUID() + 1000} {
+			if uid != 0 && c.IDs() == 1 {
+				continue // only root maps more than one uid
+			}
+			cred, cmd, _ := run(func(m *Cmd) { m.UserNS, m.PidNS, m.UID, m.GID = true, true, uid, uid })
+			if err := cmd.Wait(); err != nil {
+				t.Error(err)
+			}
+			if cred.Uid != want {
+				t.Errorf("peer uid of the namespace of %d = %d, want %d", uid, cred.Uid, want)
+			}
+		}
+	})
 	t.Run("forged argv", func(t *testing.T) {
 		const forged = "[lxc monitor] /var/lib/lxc db"
 		m := c.Guest(t.Context(), "facts")
@@ -241,6 +255,21 @@ func TestNestedPidNSIsInit(t *testing.T) {
 	out, err := m.Output()
 	if err != nil || !strings.Contains(string(out), "ppid=0\n") {
 		t.Errorf("got %s, %v, want a process without a parent in its namespace", out, err)
+	}
+}
+
+func TestNestedUserNSIsRoots(t *testing.T) {
+	c := started(t, Options{Name: "web"})
+	outer, err := c.Command(t.Context(), "readlink", "/proc/self/ns/user").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := c.Command(t.Context(), "sh", "-c", "readlink /proc/self/ns/user; id -u; cat /proc/self/uid_map")
+	m.UserNS = true
+	out, err := m.Output()
+	f := strings.Fields(string(out))
+	if err != nil || len(f) != 5 || f[0] == strings.TrimSpace(string(outer)) || strings.Join(f[1:], " ") != "0 0 0 1" {
+		t.Errorf("got %q, %v, want another namespace than %q, uid 0 and the map 0 0 1", out, err, outer)
 	}
 }
 

@@ -73,13 +73,14 @@ type setup struct {
 
 // execMsg is a process to start.
 type execMsg struct {
-	Path  string   `json:"path"` // looked up in PATH unless it has a slash
-	Args  []string `json:"args"`
-	Env   []string `json:"env"`
-	Dir   string   `json:"dir"`
-	UID   uint32   `json:"uid"`
-	GID   uint32   `json:"gid"`
-	PidNS bool     `json:"pidNS,omitempty"`
+	Path   string   `json:"path"` // looked up in PATH unless it has a slash
+	Args   []string `json:"args"`
+	Env    []string `json:"env"`
+	Dir    string   `json:"dir"`
+	UID    uint32   `json:"uid"`
+	GID    uint32   `json:"gid"`
+	PidNS  bool     `json:"pidNS,omitempty"`
+	UserNS bool     `json:"userNS,omitempty"`
 }
 
 // maxPacket bounds a message; it fits into the default buffer of a socket.
