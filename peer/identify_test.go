@@ -209,7 +209,7 @@ func TestIdentify(t *testing.T) {
 		{"descriptor passed to another container", func(w *world) int {
 			c1, c2 := w.container("c1", sharedRoot), w.container("c2", sharedRoot)
 			conn := c1.Connect(w.Path)
-			given := c2.Give(conn.Take())
+			given := conn.Pass(c2)
 			conn.Close()
 			given.Write([]byte("c2 writes"))
 			return w.Accept()
@@ -218,7 +218,7 @@ func TestIdentify(t *testing.T) {
 		{"descriptor passed on, connector gone", func(w *world) int {
 			c1, c2 := w.container("c1", sharedRoot), w.container("c2", sharedRoot)
 			p := c1.Spawn(peertest.Spec{})
-			c2.Give(p.Connect(w.Path).Take())
+			p.Connect(w.Path).Pass(c2)
 			p.Exit()
 			return w.Accept()
 		}, exitedIs("c1", "gone")},

@@ -182,16 +182,16 @@ func (c Conn) Descriptor() int {
 	return a.Num
 }
 
-// Take returns a raw descriptor of the child's connection, which is closed when the
-// test ends. The child keeps its own.
-func (c Conn) Take() int {
+// Pass gives another child the connection, which this one keeps too; the test process
+// does not.
+func (c Conn) Pass(to *Proc) Conn {
 	c.p.t.Helper()
 	_, fd := c.p.ask(order{Op: "take", Conn: c.id}, -1)
 	if fd < 0 {
 		c.p.t.Fatalf("child %d: no descriptor came", c.p.PID)
 	}
-	c.p.t.Cleanup(func() { unix.Close(fd) })
-	return fd
+	defer unix.Close(fd)
+	return to.Give(fd)
 }
 
 // Close closes the child's connection.
