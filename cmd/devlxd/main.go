@@ -8,6 +8,9 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"devlxd/internal/demo"
+	"devlxd/internal/sandbox"
 )
 
 // Exit codes.
@@ -16,7 +19,10 @@ const (
 	exitUsage  = 2
 )
 
-func main() { os.Exit(execute(context.Background(), os.Args[1:])) }
+func main() {
+	sandbox.Main(demo.Roles()) // takes over in the containers of "devlxd demo"
+	os.Exit(execute(context.Background(), os.Args[1:]))
+}
 
 // usage is an error in how a command was called.
 type usage struct{ error }
@@ -58,6 +64,6 @@ func newRootCommand() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError(err) })
 	root.AddCommand(newServeCommand(), newContainerCommand(), newConfigCommand(), newDeviceCommand(), newImageCommand(),
-		newMonitorCommand(), newStatusCommand(), newCheckCommand(), newDoctorCommand())
+		newMonitorCommand(), newStatusCommand(), newCheckCommand(), newDoctorCommand(), newDemoCommand())
 	return root
 }

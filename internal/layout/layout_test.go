@@ -30,7 +30,8 @@ var allowed = map[string][]string{
 	"admin/client":     {"admin", "registry", "source"},
 	"server":           {"registry", "peer", "httpparse", "ws", "source"},
 	"internal/sandbox": {},
-	"cmd/devlxd":       {"admin", "admin/client", "httpparse", "internal/sandbox", "peer", "registry", "server", "source", "source/store", "ws"},
+	"internal/demo":    {"internal/sandbox"},
+	"cmd/devlxd":       {"admin", "admin/client", "httpparse", "internal/demo", "internal/sandbox", "peer", "registry", "server", "source", "source/store", "ws"},
 	// Helpers for tests, which may look at the package they help with.
 	"peer/peertest":         {"peer"},
 	"ws/wstest":             {"ws"},
