@@ -213,7 +213,9 @@ func (v *verifier) readAt(p []byte, offset uint64) error {
 	return err
 }
 
-// tree walks a page of a bucket and those below it. Its keys are at least low, and below high unless that is nil.
+// tree walks a page of a bucket and those below it. Below a branch, low is the key that the branch has for the page, which
+// is the page's first one: bbolt finds the entry of a page that it rewrites by that key, and with another one it would
+// leave the entry behind, naming a page that it then hands out again. All keys are below high unless that is nil.
 func (v *verifier) tree(bucket string, id uint64, low, high []byte, depth int) error {
 	if depth > maxDepth {
 		return damagef("page %d is too deep in the tree", id)
@@ -227,8 +229,11 @@ func (v *verifier) tree(bucket string, id uint64, low, high []byte, depth int) e
 		return damagef("page %d has a wrong type", id)
 	}
 	list, ok := entries(p)
-	if !ok || !ordered(list, low, high) {
+	if !ok || !ordered(list, high) {
 		return damagef("page %d has a wrong table of entries", id)
+	}
+	if low != nil && (len(list) == 0 || !bytes.Equal(list[0].key, low)) {
+		return damagef("page %d does not start with key %q, as the branch above says", id, low)
 	}
 	if kind == leafPage {
 		return v.leaf(bucket, list, depth)
@@ -282,7 +287,7 @@ func (v *verifier) bucket(name string, value []byte, depth int) error {
 		return damagef("bucket %q has no page", name)
 	}
 	list, ok := entries(inline)
-	if !ok || !ordered(list, nil, nil) {
+	if !ok || !ordered(list, nil) {
 		return damagef("bucket %q has a wrong table of entries", name)
 	}
 	return v.leaf(name, list, depth+1)
@@ -324,15 +329,14 @@ func entries(p []byte) ([]entry, bool) {
 	return list, true
 }
 
-// ordered reports whether the keys ascend from low and stay below high, unless that is nil.
-func ordered(list []entry, low, high []byte) bool {
+// ordered reports whether the keys ascend, and stay below high unless that is nil.
+func ordered(list []entry, high []byte) bool {
 	for i := 1; i < len(list); i++ {
 		if bytes.Compare(list[i-1].key, list[i].key) >= 0 {
 			return false
 		}
 	}
-	return len(list) == 0 ||
-		bytes.Compare(list[0].key, low) >= 0 && (high == nil || bytes.Compare(list[len(list)-1].key, high) < 0)
+	return len(list) == 0 || high == nil || bytes.Compare(list[len(list)-1].key, high) < 0
 }
 
 // bitset is a set of page ids.
