@@ -32,6 +32,7 @@ var allowed = map[string][]string{
 	"internal/sandbox": {},
 	"internal/demo":    {"internal/sandbox"},
 	"cmd/devlxd":       {"admin", "admin/client", "httpparse", "internal/demo", "internal/sandbox", "peer", "registry", "server", "source", "source/store", "ws"},
+	"loadtest/report":  {},
 	// Helpers for tests, which may look at the package they help with.
 	"peer/peertest":         {"peer"},
 	"ws/wstest":             {"ws"},
