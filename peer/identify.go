@@ -33,6 +33,7 @@ type Peer struct {
 	PID      int32 // as of connect(2): a hint for logs, it may belong to another process by now
 	UID, GID uint32
 	CgroupID uint64 // the cgroup it was found in, 0 when that is not known
+	Path     Path   // what the search for its container came to last
 }
 
 // Identify tells which container the peer of an accepted Unix socket is in. The
@@ -49,7 +50,7 @@ func Identify[B Binding](h *Host, dir Directory[B], fd int) (b B, p Peer, r Reje
 	if r != RejectNone {
 		return b, p, r
 	}
-	b, p.CgroupID, r = identify(h, dir, p, pidfd)
+	b, r = identify(h, dir, &p, pidfd)
 	h.k.close(pidfd)
 	return b, p, r
 }
@@ -111,43 +112,43 @@ func (h *Host) sameUID(p Peer) Reject {
 }
 
 // identify finds the binding and tests it.
-func identify[B Binding](h *Host, dir Directory[B], p Peer, pidfd int) (b B, leaf uint64, r Reject) {
+func identify[B Binding](h *Host, dir Directory[B], p *Peer, pidfd int) (b B, r Reject) {
 	var none B
 	found := false
 	if h.cgroups {
-		b, leaf, found, r = byCgroup(h, dir, p, pidfd)
-		if r != RejectNone {
-			return none, leaf, r
+		if b, found, r = byCgroup(h, dir, p, pidfd); r != RejectNone {
+			return none, r
 		}
 	}
 	if found {
 		need, contested := h.proof(b.CgroupID())
 		if !need && !b.Privileged() {
-			return b, leaf, admit(b, p)
+			return b, admit(b, p)
 		}
 		dev, ino := b.PidNS()
 		in, r := h.inPidNS(p.PID, pidfd, NS{dev, ino})
 		switch {
 		case r != RejectNone:
-			return none, leaf, r
+			return none, r
 		case in:
-			return b, leaf, admit(b, p)
+			return b, admit(b, p)
 		case !contested:
-			return b, leaf, RejectPidNS
+			return b, RejectPidNS
 		}
 	}
+	p.Path = PathPidNS
 	b, found, r = byPidNS(h, dir, p, pidfd)
 	switch {
 	case r != RejectNone:
-		return none, leaf, r
+		return none, r
 	case !found:
-		return none, leaf, RejectUnknown
+		return none, RejectUnknown
 	}
-	return b, leaf, admit(b, p)
+	return b, admit(b, p)
 }
 
 // admit makes the tests that are left when it is clear where the peer is.
-func admit[B Binding](b B, p Peer) Reject {
+func admit[B Binding](b B, p *Peer) Reject {
 	switch {
 	case b.Dead():
 		return RejectStopped
@@ -158,10 +159,12 @@ func admit[B Binding](b B, p Peer) Reject {
 }
 
 // byCgroup looks for the peer's cgroup, or the outermost registered one above it.
-func byCgroup[B Binding](h *Host, dir Directory[B], p Peer, pidfd int) (b B, id uint64, found bool, r Reject) {
+func byCgroup[B Binding](h *Host, dir Directory[B], p *Peer, pidfd int) (b B, found bool, r Reject) {
+	p.Path = PathCgroup
 	id, dirfd, r := h.cgroupOf(p.PID, pidfd)
+	p.CgroupID = id
 	if r != RejectNone {
-		return b, id, false, r
+		return b, false, r
 	}
 	if !h.reserved(id) {
 		b, found = dir.LookupCgroup(id)
@@ -170,26 +173,28 @@ func byCgroup[B Binding](h *Host, dir Directory[B], p Peer, pidfd int) (b B, id 
 		if dirfd >= 0 {
 			h.k.close(dirfd)
 		}
-		return b, id, found, RejectNone
+		return b, found, RejectNone
 	}
+	p.Path = PathAncestors
 	var up ancestry
 	if r := h.ancestors(id, dirfd, p.PID, pidfd, &up); r != RejectNone {
-		return b, id, false, r
+		return b, false, r
 	}
 	for i := up.n - 1; i >= 0; i-- {
 		if b, found = dir.LookupCgroup(up.ids[i]); found {
 			if i > 0 {
 				dir.CacheLeaf(up.ids[0], b)
 			}
-			return b, up.ids[0], true, RejectNone
+			p.CgroupID = up.ids[0]
+			return b, true, RejectNone
 		}
 	}
-	return b, id, false, RejectNone
+	return b, false, RejectNone
 }
 
 // byPidNS looks for a container without a cgroup of its own: the outermost
 // registered pid namespace among the peer's and those above it.
-func byPidNS[B Binding](h *Host, dir Directory[B], p Peer, pidfd int) (b B, found bool, r Reject) {
+func byPidNS[B Binding](h *Host, dir Directory[B], p *Peer, pidfd int) (b B, found bool, r Reject) {
 	var up nsAncestry
 	if r := h.nsAncestors(p.PID, pidfd, &up); r != RejectNone {
 		return b, false, r

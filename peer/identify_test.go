@@ -247,16 +247,25 @@ func TestIdentifyPeer(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Peer{PID: int32(p.PID), UID: sharedRoot + 1000, GID: sharedRoot + 1000, CgroupID: st.Ino}
+	for _, want.Path = range []Path{PathAncestors, PathCgroup} {
+		for _, r := range w.rigs {
+			b, got, reject := Identify(r.h, r.dir, fd)
+			if reject != RejectUID || b == nil || b.name != "c1" {
+				t.Errorf("%s: %v, %v; want uid and the binding", r.name, b, reject)
+			}
+			if got != want {
+				t.Errorf("%s: peer = %+v; want %+v", r.name, got, want)
+			}
+			if r.dir.leaves[st.Ino] == nil {
+				t.Errorf("%s: the leaf was not cached", r.name)
+			}
+		}
+	}
+	peertest.Start(t, peertest.Spec{RootUID: sharedRoot, PidNS: true}).Connect(w.Path)
+	stranger := w.Accept()
 	for _, r := range w.rigs {
-		b, got, reject := Identify(r.h, r.dir, fd)
-		if reject != RejectUID || b == nil || b.name != "c1" {
-			t.Errorf("%s: %v, %v; want uid and the binding", r.name, b, reject)
-		}
-		if got != want {
-			t.Errorf("%s: peer = %+v; want %+v", r.name, got, want)
-		}
-		if r.dir.leaves[st.Ino] == nil {
-			t.Errorf("%s: the leaf was not cached", r.name)
+		if _, got, reject := Identify(r.h, r.dir, stranger); reject != RejectUnknown || got.Path != PathPidNS {
+			t.Errorf("%s: a process of no container: %+v, %v; want path %v, %v", r.name, got, reject, PathPidNS, RejectUnknown)
 		}
 	}
 }

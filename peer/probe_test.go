@@ -277,6 +277,16 @@ func TestLabels(t *testing.T) {
 		}
 		seen[r.String()] = true
 	}
+	seen = map[string]bool{}
+	for i, p := range AllPaths() {
+		if int(p) != i || strings.Contains(p.String(), "(") || seen[p.String()] {
+			t.Errorf("path %d has the label %q", i, p)
+		}
+		seen[p.String()] = true
+	}
+	if next := Path(len(AllPaths())); !strings.Contains(next.String(), "(") {
+		t.Errorf("%s is not in AllPaths", next)
+	}
 	if next := Reject(len(AllRejects())); !strings.Contains(next.String(), "(") {
 		t.Errorf("%s is not in AllRejects", next)
 	}

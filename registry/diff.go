@@ -13,6 +13,7 @@ const eventPrefix = "user."
 type draft struct {
 	typ     EventType
 	payload []byte
+	at      time.Duration // on the registry's Clock; 0: not known
 }
 
 // diff returns the events that lead from one snapshot to the other: changed user.* keys, then devices removed, added and updated, each

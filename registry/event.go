@@ -69,6 +69,7 @@ type Event struct {
 	offset     uint64
 	plain      encoded
 	positioned atomic.Pointer[encoded] // nil until asked for
+	published  time.Duration
 	typ        EventType
 }
 
@@ -77,6 +78,9 @@ func (e *Event) Type() EventType { return e.typ }
 
 // Offset returns the offset of the event in its ring; the first one is 1.
 func (e *Event) Offset() uint64 { return e.offset }
+
+// Published returns when the event was made, on the registry's Clock. It is 0 for one that a predecessor process made.
+func (e *Event) Published() time.Duration { return e.published }
 
 // Position returns the place just after the event.
 func (e *Event) Position() Position { return Position{Epoch: e.ring.epoch, Offset: e.offset} }

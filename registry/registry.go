@@ -76,6 +76,7 @@ func (o *Options) fill() {
 // writers take turns.
 type Registry struct {
 	options Options
+	started time.Time // zero of Clock
 
 	containers *xsync.Map[string, *Container]
 	cgroups    *xsync.Map[uint64, *Binding] // payload cgroups, and the leaves cached below them
@@ -97,6 +98,7 @@ func New(o Options) *Registry {
 	o.fill()
 	return &Registry{
 		options:    o,
+		started:    o.Now(),
 		containers: xsync.NewMap[string, *Container](),
 		cgroups:    xsync.NewMap[uint64, *Binding](),
 		pidNS:      xsync.NewMap[pidNS, *Binding](),
@@ -104,6 +106,9 @@ func New(o Options) *Registry {
 		pidNSUsers: make(map[pidNS]int),
 	}
 }
+
+// Clock returns the time since New: monotonic where Options.Now is.
+func (r *Registry) Clock() time.Duration { return r.options.Now().Sub(r.started) }
 
 // Put adds a container, or replaces the whole state of one that has this name. If the container is running and has a ring, the
 // differences become events: the new snapshot is visible before the first of them. What did not change is neither rendered again nor published.
@@ -167,11 +172,13 @@ func (r *Registry) publish(ring *Ring, from, to *Snapshot) *Ring {
 	if ring == nil {
 		return nil
 	}
-	drafts := diff(from, to, r.options.Now())
+	now := r.options.Now()
+	drafts := diff(from, to, now)
 	if len(drafts) == 0 {
 		return nil
 	}
 	for _, d := range drafts {
+		d.at = now.Sub(r.started)
 		r.ringBytes.Add(ring.append(d))
 		r.published[d.typ.index()].Add(1)
 	}

@@ -150,7 +150,7 @@ func (r *Ring) lost(c *Cursor) bool {
 // append encodes and adds one event and returns how much the charge of the ring has changed. For the writer only; it wakes nobody.
 func (r *Ring) append(d draft) (delta int64) {
 	frame, offset := r.frameEvent(d.payload)
-	e := &Event{ring: r, offset: r.head.Load() + 1, plain: encoded{frame: frame, payload: offset}, typ: d.typ}
+	e := &Event{ring: r, offset: r.head.Load() + 1, plain: encoded{frame: frame, payload: offset}, published: d.at, typ: d.typ}
 	before := r.bytes
 	for r.held() > 0 && (r.held() >= r.maxEvents || r.bytes+e.charge() > r.maxBytes) {
 		r.evict()

@@ -162,7 +162,7 @@ func (l *loop) identify(c *conn) {
 			l.srv.throttled.log("no descriptors in reserve: raise LimitNOFILE", "error", err)
 		}
 	}
-	l.stats.identified[c.reject].Add(1)
+	l.stats.identified[p.Path][c.reject].Add(1)
 	switch c.reject {
 	case peer.RejectNone:
 		l.join(c)

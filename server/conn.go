@@ -98,9 +98,19 @@ func (l *loop) onReadable(c *conn) {
 	l.feed(c, l.buf[:held+n:held+n])
 }
 
-// feed processes data, the held and the new bytes of c, writes the answers and
-// keeps what is incomplete.
+// feed processes data, the held and the new bytes of c, and measures the
+// requests that were answered.
 func (l *loop) feed(c *conn, data []byte) {
+	start := l.clock()
+	l.answered = 0
+	l.turn(c, data)
+	if l.answered > 0 {
+		l.stats.duration.observe(l.clock()-start, l.answered)
+	}
+}
+
+// turn works through data, writes the answers and keeps what is incomplete.
+func (l *loop) turn(c *conn, data []byte) {
 	l.out, l.sent = l.out[:0], 0
 	used := l.process(c, data)
 	if c.state == stateClosed {

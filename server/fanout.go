@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -22,14 +23,16 @@ const (
 type subscriber struct {
 	cursor   registry.Cursor
 	decoder  ws.Decoder
-	live     bool  // events are delivered; false once our close frame is gathered
-	position bool  // events carry their position
-	pings    uint8 // unanswered
+	since    time.Duration // registry clock at the subscription
+	live     bool          // events are delivered; false once our close frame is gathered
+	position bool          // events carry their position
+	pings    uint8         // unanswered
 }
 
 // fanoutScratch is reused for every delivery of a loop.
 type fanoutScratch struct {
 	iov     [][]byte
+	events  []*registry.Event // of each entry of iov
 	cursors []registry.Cursor // the cursor after each entry of iov
 }
 
@@ -37,6 +40,7 @@ type fanoutScratch struct {
 func (l *loop) subscribe(c *conn, ring *registry.Ring, sub *subscriber) {
 	g := c.group
 	c.sub = sub
+	sub.since = l.srv.reg.Clock()
 	sub.live = true
 	g.subs++
 	l.stats.subscribers.Add(1)
@@ -148,7 +152,7 @@ func (l *loop) caughtUp(c *conn) {
 // left to deliver before it.
 func (l *loop) gather(c *conn, ring *registry.Ring) error {
 	f := &l.frames
-	f.iov, f.cursors = f.iov[:0], f.cursors[:0]
+	f.iov, f.events, f.cursors = f.iov[:0], f.events[:0], f.cursors[:0]
 	cursor := c.sub.cursor
 	for len(f.iov) < fanoutBatch {
 		ev, err := ring.Next(&cursor)
@@ -166,6 +170,7 @@ func (l *loop) gather(c *conn, ring *registry.Ring) error {
 			b = ev.Payload(c.sub.position)
 		}
 		f.iov = append(f.iov, b)
+		f.events = append(f.events, ev)
 		f.cursors = append(f.cursors, cursor)
 	}
 	if len(f.iov) == 0 {
@@ -179,18 +184,18 @@ func (l *loop) gather(c *conn, ring *registry.Ring) error {
 func (l *loop) deliver(c *conn) (full bool, err error) {
 	f := &l.frames
 	n, err := writev(int(c.fd), f.iov)
-	defer clear(f.iov)
+	defer f.clear()
 	if err != nil {
 		return false, err
 	}
 	l.sent += n
-	delivered := 0
+	now := l.srv.reg.Clock()
 	for i, b := range f.iov {
 		if n == 0 {
 			c.out = &pending{}
 			break
 		}
-		delivered++
+		l.countDelivery(f.events[i], c.sub.since, now)
 		c.sub.cursor = f.cursors[i]
 		if n < len(b) {
 			c.out = &pending{tail: b[n:]}
@@ -198,8 +203,22 @@ func (l *loop) deliver(c *conn) (full bool, err error) {
 		}
 		n -= len(b)
 	}
-	l.stats.delivered.Add(uint64(delivered))
 	return c.out != nil, nil
+}
+
+// clear lets go of the events, which may leave their ring at any time.
+func (f *fanoutScratch) clear() {
+	clear(f.iov)
+	clear(f.events)
+}
+
+// countDelivery counts an event that was written. What was published before the
+// subscription, and asked for by its position, was not late.
+func (l *loop) countDelivery(e *registry.Event, since, now time.Duration) {
+	l.stats.delivered[eventIndex(e.Type())].Add(1)
+	if e.Published() >= since {
+		l.stats.delay.observe(max(0, now-e.Published()), 1)
+	}
 }
 
 // writev is write(2) for one frame and writev(2) for several.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"encoding/binary"
 	"fmt"
 	"os"
 	"runtime/debug"
@@ -34,19 +35,21 @@ type loop struct {
 	open   int
 	groups map[*registry.Binding]*group
 
-	buf   []byte            // bytes read
-	out   []byte            // answers gathered in this turn
-	sent  int               // bytes written in this turn of a connection
-	req   httpparse.Request // the request being answered
-	route route             // its route
-	param []byte            // backs its decoded parameter
-	date  httpparse.Date
-	now   time.Time // as of the last tick or accept
+	buf      []byte            // bytes read
+	out      []byte            // answers gathered in this turn
+	sent     int               // bytes written in this turn of a connection
+	answered uint64            // requests answered in this turn
+	req      httpparse.Request // the request being answered
+	route    route             // its route
+	param    []byte            // backs its decoded parameter
+	date     httpparse.Date
+	now      time.Time // as of the last tick or accept
 
 	wheel   wheel
 	timerfd int
 	ticking bool
 	started time.Time // wheel tick 0
+	made    time.Time // zero of clock
 
 	// Work that goes on after the other connections had their turn. The
 	// eventfd makes the poller come back; a task that re-posted itself would
@@ -77,7 +80,7 @@ func newLoop(s *Server, id int) (l *loop, err error) {
 	l = &loop{
 		srv: s, id: id, stats: newLoopStats(), listener: -1, timerfd: -1, yieldfd: -1,
 		buf: make([]byte, readBuffer), param: make([]byte, 0, httpparse.MaxTarget), groups: make(map[*registry.Binding]*group),
-		now: s.opts.Now(), started: s.opts.Now(), ended: make(chan struct{}),
+		now: s.opts.Now(), started: s.opts.Now(), made: time.Now(), ended: make(chan struct{}),
 	}
 	l.runTask = l.task
 	defer func() {
@@ -274,10 +277,13 @@ func (l *loop) watch(c *conn, what interest) {
 	}
 }
 
+// clock is the monotonic time for measurements, which is not the time of the
+// deadlines where a test moves that one.
+func (l *loop) clock() time.Duration { return time.Since(l.made) }
+
 // onTick moves the deadlines on and resumes accepting after a pause.
 func (l *loop) onTick() {
-	var buf [8]byte
-	_, _ = unix.Read(l.timerfd, buf[:])
+	l.observeLag()
 	l.now = l.srv.opts.Now()
 	passed := uint32(l.now.Sub(l.started) / tick)
 	if n := int32(passed - l.wheel.now); n > 0 {
@@ -289,6 +295,21 @@ func (l *loop) onTick() {
 	if l.open == 0 && !l.acceptPaused {
 		l.setTicking(false)
 	}
+}
+
+// observeLag measures how long ago the tick was due: the time for which the loop
+// had no turn for it.
+func (l *loop) observeLag() {
+	var expirations [8]byte
+	if n, err := unix.Read(l.timerfd, expirations[:]); n != len(expirations) || err != nil {
+		return
+	}
+	var next unix.ItimerSpec
+	if err := unix.TimerfdGettime(l.timerfd, &next); err != nil {
+		return
+	}
+	missed := time.Duration(binary.NativeEndian.Uint64(expirations[:])-1) * tick
+	l.stats.lag.observe(missed+tick-time.Duration(next.Value.Nano()), 1)
 }
 
 // setTicking starts or stops the tick; an idle server sleeps.

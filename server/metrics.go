@@ -18,6 +18,7 @@ type collector struct {
 	connections, subscribers, containers, bound, images *prometheus.Desc
 	accepted, pauses, identified, closed, requests      *prometheus.Desc
 	published, delivered, lost, ringBytes               *prometheus.Desc
+	duration, delay, lag                                *prometheus.Desc
 }
 
 // Collector returns the server's metrics, named devlxd_*.
@@ -34,13 +35,17 @@ func (s *Server) Collector() prometheus.Collector {
 		images:      desc("images", "Registered images."),
 		accepted:    desc("connections_accepted_total", "Guest connections accepted."),
 		pauses:      desc("accept_pauses_total", "Times that accepting paused because descriptors or memory ran out or the connection limit was reached."),
-		identified:  desc("identifications_total", "Peers by the outcome of their identification; reason none is success.", "reason"),
+		identified:  desc("identifications_total", "Peers by what the search for their container came to last, and by the outcome; reason none is success.", "path", "reason"),
 		closed:      desc("connections_closed_total", "Guest connections closed.", "reason"),
 		requests:    desc("requests_total", "Requests answered.", "route", "code"),
 		published:   desc("events_published_total", "Events published to rings.", "type"),
-		delivered:   desc("events_delivered_total", "Events written to subscribers."),
+		delivered:   desc("events_delivered_total", "Events written to subscribers.", "type"),
 		lost:        desc("subscribers_overrun_total", "Subscribers that were told that they lost events because they were too slow."),
-		ringBytes:   desc("ring_bytes", "Bytes of encoded events held in rings."),
+		duration: desc("request_duration_seconds", "Time from reading the last byte of a request to handing its answer, or as much of it as "+
+			"the socket takes, to the kernel."),
+		delay:     desc("event_delivery_delay_seconds", "Time from the change that made an event to handing it to the kernel, for each subscriber of that time."),
+		lag:       desc("loop_lag_seconds", "How late event loops served their timer, which ticks while there are connections."),
+		ringBytes: desc("ring_bytes", "Bytes of encoded events held in rings."),
 	}
 }
 
@@ -68,10 +73,11 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(c.ringBytes, float64(st.RingBytes))
 	counter(c.accepted, sum(func(s *loopStats) uint64 { return s.accepted.Load() }))
 	counter(c.pauses, sum(func(s *loopStats) uint64 { return s.acceptPauses.Load() }))
-	counter(c.delivered, sum(func(s *loopStats) uint64 { return s.delivered.Load() }))
 	counter(c.lost, sum(func(s *loopStats) uint64 { return s.lost.Load() }))
-	for i, r := range peer.AllRejects() {
-		counter(c.identified, sum(func(s *loopStats) uint64 { return s.identified[i].Load() }), r.String())
+	for p, path := range peer.AllPaths() {
+		for i, r := range peer.AllRejects() {
+			counter(c.identified, sum(func(s *loopStats) uint64 { return s.identified[p][i].Load() }), path.String(), r.String())
+		}
 	}
 	for i, r := range AllCloseReasons() {
 		counter(c.closed, sum(func(s *loopStats) uint64 { return s.closed[i].Load() }), r.String())
@@ -81,9 +87,13 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 			counter(c.requests, sum(func(s *loopStats) uint64 { return s.requests[r][i].Load() }), r.String(), strconv.Itoa(code))
 		}
 	}
-	for _, t := range registry.AllEventTypes() {
+	for i, t := range registry.AllEventTypes() {
 		counter(c.published, st.Published(t), t.String())
+		counter(c.delivered, sum(func(s *loopStats) uint64 { return s.delivered[i].Load() }), t.String())
 	}
+	ch <- sumHistograms(c.duration, c.s.loops, func(s *loopStats) *histogram { return &s.duration })
+	ch <- sumHistograms(c.delay, c.s.loops, func(s *loopStats) *histogram { return &s.delay })
+	ch <- sumHistograms(c.lag, c.s.loops, func(s *loopStats) *histogram { return &s.lag })
 }
 
 // Connections is the number of open guest connections.
@@ -113,11 +123,15 @@ type Totals struct {
 func (s *Server) Totals() (t Totals) {
 	for _, l := range s.loops {
 		t.Accepted += l.stats.accepted.Load()
-		t.Delivered += l.stats.delivered.Load()
+		for i := range l.stats.delivered {
+			t.Delivered += l.stats.delivered[i].Load()
+		}
 		t.Overrun += l.stats.lost.Load()
-		for i := range l.stats.identified {
-			if peer.Reject(i) != peer.RejectNone {
-				t.Refused += l.stats.identified[i].Load()
+		for _, byReject := range l.stats.identified {
+			for i := range byReject {
+				if peer.Reject(i) != peer.RejectNone {
+					t.Refused += byReject[i].Load()
+				}
 			}
 		}
 		for r := range l.stats.requests {

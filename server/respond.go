@@ -29,6 +29,7 @@ const (
 // counts the answer.
 func (l *loop) startHead(c *conn, status int, v versionPolicy) {
 	l.stats.answer(l.route, status)
+	l.answered++
 	l.out = httpparse.AppendStatus(l.out, status)
 	l.out = l.date.Append(l.out, l.now)
 	switch {

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"devlxd/peer"
+	"devlxd/registry"
 )
 
 // statusCodes is the closed set of status codes that guests are answered with.
@@ -29,16 +30,34 @@ func statusIndex(code int) int {
 type loopStats struct {
 	accepted     atomic.Uint64
 	acceptPauses atomic.Uint64
-	identified   []atomic.Uint64 // by peer.Reject
+	identified   [][]atomic.Uint64 // by peer.Path and peer.Reject
 	closed       [numCloseReasons]atomic.Uint64
 	requests     [numRoutes][len(statusCodes)]atomic.Uint64
 	subscribers  atomic.Int64
-	delivered    atomic.Uint64
+	delivered    [numEventTypes]atomic.Uint64
 	lost         atomic.Uint64
+	duration     histogram // of requests
+	delay        histogram // of deliveries
+	lag          histogram // of ticks
 }
 
+// numEventTypes is the length of registry.AllEventTypes.
+const numEventTypes = 2
+
 func newLoopStats() *loopStats {
-	return &loopStats{identified: make([]atomic.Uint64, len(peer.AllRejects()))}
+	s := &loopStats{}
+	for range peer.AllPaths() {
+		s.identified = append(s.identified, make([]atomic.Uint64, len(peer.AllRejects())))
+	}
+	return s
+}
+
+// eventIndex gives the place of a type in registry.AllEventTypes.
+func eventIndex(t registry.EventType) int {
+	if t == registry.EventDevice {
+		return 1
+	}
+	return 0
 }
 
 // answer counts an answered request.
