@@ -88,7 +88,39 @@ func (o *Options) buildSnapshot(name string, spec *Spec, old *Snapshot) (*Snapsh
 	buildDevices(s, &text, spec.Devices)
 	s.allowed = !s.anyValue(isFalse, "security.devlxd", "security.guestapi")
 	s.images = s.anyValue(isTrue, "security.devlxd.images", "security.guestapi.images")
-	return s, nil
+	return s, o.deriveEntries(s, old)
+}
+
+func (o *Options) deriveEntries(s, old *Snapshot) error {
+	if o.Derive == nil {
+		return nil
+	}
+	derived, same := o.Derive(s, old)
+	if same {
+		s.derived = old.derived
+		return nil
+	}
+	for _, kv := range derived {
+		e := Entry{Key: kv.Key}
+		if err := o.render(&e, kv.Value); err != nil {
+			return err
+		}
+		s.derived = append(s.derived, e)
+	}
+	slices.SortFunc(s.derived, compareKeys)
+	return nil
+}
+
+func compareKeys(a, b Entry) int { return strings.Compare(a.Key, b.Key) }
+
+// render sets the response of e.
+func (o *Options) render(e *Entry, value string) error {
+	response, body := o.RenderValue(value)
+	if body < 0 || body > len(response) || string(response[body:]) != value {
+		return ErrRender
+	}
+	e.response, e.body = response[:len(response):len(response)], uint32(body)
+	return nil
 }
 
 func (o *Options) buildEntries(s *Snapshot, text *arena, config map[string]string, old *Snapshot) error {
@@ -96,7 +128,7 @@ func (o *Options) buildEntries(s *Snapshot, text *arena, config map[string]strin
 	for key := range config {
 		s.entries = append(s.entries, Entry{Key: key})
 	}
-	slices.SortFunc(s.entries, func(a, b Entry) int { return strings.Compare(a.Key, b.Key) })
+	slices.SortFunc(s.entries, compareKeys)
 	for i := range s.entries {
 		e := &s.entries[i]
 		value := config[e.Key]
@@ -105,11 +137,9 @@ func (o *Options) buildEntries(s *Snapshot, text *arena, config map[string]strin
 			e.response, e.body = old.entries[j].response, old.entries[j].body
 			continue
 		}
-		response, body := o.RenderValue(value)
-		if body < 0 || body > len(response) || string(response[body:]) != value {
-			return ErrRender
+		if err := o.render(e, value); err != nil {
+			return err
 		}
-		e.response, e.body = response[:len(response):len(response)], uint32(body)
 	}
 	return nil
 }

@@ -68,7 +68,7 @@
 //   - from anywhere, without ever locking: Container, Containers, Len, Stats, Image, Images, LookupCgroup, LookupPidNS, and every method of
 //     Container, Snapshot, Event and Cursor; of Ring all but Watch; of Binding all, where the first call of Ring takes a lock of that binding;
 //   - from anywhere, with a short lock that no writer of another container holds: CacheLeaf, Watch and Watch.Close;
-//   - writers, one at a time: Put, Remove, Bind, Stop, ExportRing, RestoreRing. They must not be called from RenderValue or FrameEvent,
-//     but may be from an Observer, from Release and from the callback of a Watch;
+//   - writers, one at a time: Put, Remove, Bind, Stop, ExportRing, RestoreRing. They must not be called from RenderValue, Derive or
+//     FrameEvent, but may be from an Observer, from Release and from the callback of a Watch;
 //   - a Cursor belongs to one goroutine at a time.
 package registry

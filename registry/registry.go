@@ -22,6 +22,10 @@ type Options struct {
 	// RenderValue makes the response for a config value and returns where the value starts in it; the response ends with the
 	// value and is kept as it is, spare capacity included. It is called once for each value that changes. nil: the value itself, 0.
 	RenderValue func(value string) (response []byte, body int)
+	// Derive returns the answers that are not just the value of their key: Lookup finds them instead of it, rendered like values;
+	// Value, Config and events do not know them. It is called for each snapshot that Put makes, before anybody sees it, with the one
+	// that it replaces (an empty one for a new container); same keeps what was derived for that. It must not call the registry. nil: none.
+	Derive func(s, old *Snapshot) (derived []KV, same bool)
 	// FrameEvent makes what is sent for an event and returns where the payload starts in it; the frame ends with the payload and is
 	// kept. It must be safe for concurrent use. nil: the payload itself, 0.
 	FrameEvent func(payload []byte) (frame []byte, offset int)

@@ -89,6 +89,7 @@ type Snapshot struct {
 	name       string
 	instanceID string
 	entries    []Entry  // sorted by key
+	derived    []Entry  // sorted by key; see Options.Derive
 	devices    []Device // sorted by name
 	rendered   [renders]atomic.Pointer[[]byte]
 	allowed    bool
@@ -113,21 +114,28 @@ func (s *Snapshot) Allowed() bool { return s.allowed }
 // ImagesAllowed reports whether security.devlxd.images or security.guestapi.images is explicitly true. It does not imply Allowed.
 func (s *Snapshot) ImagesAllowed() bool { return s.images }
 
-// Lookup returns the response rendered for a key. It allocates nothing.
+// Lookup returns the response for a key: the derived one if there is, else the one rendered from the value. It allocates nothing.
 func (s *Snapshot) Lookup(key []byte) (response []byte, ok bool) {
-	lo, hi := 0, len(s.entries)
+	if response, ok = lookup(s.derived, key); ok {
+		return response, true
+	}
+	return lookup(s.entries, key)
+}
+
+func lookup(entries []Entry, key []byte) (response []byte, ok bool) {
+	lo, hi := 0, len(entries)
 	for lo < hi {
 		mid := int(uint(lo+hi) / 2)
-		if s.entries[mid].Key < string(key) {
+		if entries[mid].Key < string(key) {
 			lo = mid + 1
 		} else {
 			hi = mid
 		}
 	}
-	if lo == len(s.entries) || s.entries[lo].Key != string(key) {
+	if lo == len(entries) || entries[lo].Key != string(key) {
 		return nil, false
 	}
-	return s.entries[lo].response, true
+	return entries[lo].response, true
 }
 
 // Value returns the value of a key. It allocates nothing.

@@ -58,6 +58,7 @@ type texts struct {
 	imageJSON    bool   // a refused image is answered in JSON
 	project      bool   // ?project= of an image export must be "default"
 	ubuntuPro    bool   // /1.0/ubuntu-pro exists
+	sshKeys      bool   // cloud-init.ssh-keys.* are merged into vendor-data and user-data, and not listed
 	bodyError    string // prefix of the error for a malformed body
 }
 
@@ -66,7 +67,7 @@ func (d Dialect) texts() texts {
 	case DialectLXD:
 		return texts{
 			unidentified: "Process ID not found in container", forbidden: "Forbidden", notFound: "Not Found",
-			instanceUUID: true, emptyIsGone: true, imageJSON: true, project: true, ubuntuPro: true,
+			instanceUUID: true, emptyIsGone: true, imageJSON: true, project: true, ubuntuPro: true, sshKeys: true,
 			bodyError: "Invalid request body: ",
 		}
 	case DialectIncus:

@@ -62,7 +62,7 @@ func (l *loop) serve(c *conn, req *httpparse.Request, r route, param []byte, v v
 	case routeAPI:
 		l.respondBody(c, 200, typeJSON, l.srv.apiBody(c.binding.Ready()), v)
 	case routeConfig:
-		l.respondComposite(c, snap.Rendered(registry.RenderConfigList, renderConfigList), v)
+		l.respondComposite(c, snap.Rendered(registry.RenderConfigList, l.srv.renderConfigList), v)
 	case routeMetaData:
 		l.respondComposite(c, snap.Rendered(registry.RenderMetaData, l.srv.renderMetaData), v)
 	case routeDevices:
@@ -174,18 +174,28 @@ func (l *loop) respondComposite(c *conn, rendered []byte, v versionPolicy) {
 
 // renderConfigList is the body of GET /1.0/config: keys raw (cloud-init quotes
 // them itself) and sorted.
-func renderConfigList(s *registry.Snapshot) []byte {
+func (s *Server) renderConfigList(snap *registry.Snapshot) []byte {
 	b := []byte{'['}
-	for _, e := range s.Config() {
-		if !guestKey(e.Key) {
-			continue
-		}
+	for _, key := range s.readableKeys(snap) {
 		if len(b) > 1 {
 			b = append(b, ',')
 		}
-		b = registry.AppendJSONString(b, configPrefix+e.Key)
+		b = registry.AppendJSONString(b, configPrefix+key)
 	}
 	return renderWith(jsonHead, append(b, "]\n"...))
+}
+
+func (s *Server) readableKeys(snap *registry.Snapshot) []string {
+	keys := make([]string, 0, len(snap.Config()))
+	for _, e := range snap.Config() {
+		if guestKey(e.Key) {
+			keys = append(keys, e.Key)
+		}
+	}
+	if s.texts.sshKeys {
+		keys = listSeedKeys(keys)
+	}
+	return keys
 }
 
 // renderMetaData is the body of GET /1.0/meta-data. user.meta-data is appended

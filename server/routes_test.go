@@ -62,9 +62,14 @@ var zoo = registry.Spec{
 var bare = registry.Spec{Name: "bare"}
 
 const (
-	zooConfig = `["/1.0/config/cloud-init.ssh-keys.me","/1.0/config/cloud-init.user-data","/1.0/config/user.","/1.0/config/user.<&>",` +
-		`"/1.0/config/user.a b","/1.0/config/user.a%b","/1.0/config/user.a/b","/1.0/config/user.a?b","/1.0/config/user.empty",` +
-		`"/1.0/config/user.foo","/1.0/config/user.latin","/1.0/config/user.meta-data","/1.0/config/user.percent"]` + "\n"
+	zooUserKeys = `"/1.0/config/user.","/1.0/config/user.<&>","/1.0/config/user.a b","/1.0/config/user.a%b","/1.0/config/user.a/b",` +
+		`"/1.0/config/user.a?b","/1.0/config/user.empty","/1.0/config/user.foo","/1.0/config/user.latin","/1.0/config/user.meta-data",` +
+		`"/1.0/config/user.percent"`
+	zooConfig    = `["/1.0/config/cloud-init.ssh-keys.me","/1.0/config/cloud-init.user-data",` + zooUserKeys + "]\n"
+	zooConfigLXD = `["/1.0/config/cloud-init.user-data","/1.0/config/cloud-init.vendor-data",` + zooUserKeys +
+		`,"/1.0/config/user.vendor-data"]` + "\n"
+	zooUsers = "users:\n- name: root\n  ssh-import-id:\n  - gh:me #lxd:cloud-init.ssh-keys\n" +
+		"  ssh_import_id:\n  - gh:me #lxd:cloud-init.ssh-keys\n"
 	zooDevices = `{"eth0":{"hwaddr":"00:16:3e:00:00:01","network":"lxdbr0","type":"nic"},"eth1":{"hwaddr":"00:16:3e:ff:ff:ff","type":"nic"},` +
 		`"odd":{"source":"/dev/<&>\"x\"","type":"unix-char"},"root":{"path":"/","pool":"default","type":"disk"}}` + "\n"
 	zooNameMeta = "instance-id: zoo\nlocal-hostname: zoo\ndsmode: local\n"
@@ -90,6 +95,7 @@ func routeCases() []routeCase {
 	forbidden := [numDialects]string{
 		textAnswer("403 Forbidden", "not authorized"), textAnswer("403 Forbidden", "Forbidden"), textAnswer("403 Forbidden", "not authorized"),
 	}
+	zooConfigs := [numDialects]string{jsonAnswer(zooConfig), jsonAnswer(zooConfigLXD), jsonAnswer(zooConfig)}
 	cases := []routeCase{
 		all("/", jsonAnswer(`["/1.0"]`+"\n")),
 		{"/1.0", [numDialects]string{
@@ -97,7 +103,7 @@ func routeCases() []routeCase {
 			jsonAnswer(`{"state":"Started","api_version":"1.0","instance_type":"container","location":"host1","auth":"untrusted","supported_storage_drivers":[]}` + "\n"),
 			jsonAnswer(`{"state":"Started","api_version":"1.0","instance_type":"container","location":"host1"}` + "\n"),
 		}},
-		all("/1.0/config", jsonAnswer(zooConfig)),
+		{"/1.0/config", zooConfigs},
 		all("/1.0/devices", jsonAnswer(zooDevices)),
 		{"/1.0/meta-data", [numDialects]string{
 			rawAnswer("#cloud-config\n" + zooNameMeta), rawAnswer(zooUUIDMeta), rawAnswer("#cloud-config\n" + zooUUIDMeta),
@@ -106,9 +112,11 @@ func routeCases() []routeCase {
 		key("user.a%2Fb", "slash"), key("user.a%2fb", "slash"), key("user.a%3Fb", "question"), key("user.a%25b", "percent"),
 		key("user.a%20b", "space"), key("%75ser.foo", "bar"), key("user.foo?x=y", "bar"), key("user.foo?", "bar"), key("user.%3C&%3E", "html"),
 		key("user.meta-data", "dsmode: local\n"), key("cloud-init.ssh-keys.me", "root:gh:me"),
-		key("cloud-init.user-data", "#cloud-config\npackages: [curl]\n"),
+		{"/1.0/config/cloud-init.user-data", [numDialects]string{
+			rawAnswer("#cloud-config\npackages: [curl]\n"), rawAnswer("#cloud-config\npackages: [curl]\n" + zooUsers), rawAnswer("#cloud-config\npackages: [curl]\n"),
+		}},
 		all("/%31.0/config/user%2Efoo", rawAnswer("bar")),
-		all("/1.0/%63onfig", jsonAnswer(zooConfig)), all("/1%2E0", ""), all("/1.0/meta%2Ddata", ""),
+		{"/1.0/%63onfig", zooConfigs}, all("/1%2E0", ""), all("/1.0/meta%2Ddata", ""),
 		{"/1.0/config/user.empty", [numDialects]string{rawAnswer(""), noKey[DialectLXD], rawAnswer("")}},
 		{"/1.0/ubuntu-pro", [numDialects]string{notFound, jsonAnswer(`{"guest_attach":"off"}` + "\n"), notFound}},
 		{"/1.0/ubuntu-pro/token", [numDialects]string{notFound, textAnswer("501 Not Implemented", "Not Implemented"), notFound}},

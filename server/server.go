@@ -130,10 +130,14 @@ func New(o Options) (*Server, error) {
 		bodies: [2][]byte{o.Dialect.apiBody(o.Location, false), o.Dialect.apiBody(o.Location, true)},
 		failed: make(chan error, o.Loops),
 	}
-	s.reg = registry.New(registry.Options{
+	options := registry.Options{
 		RenderValue: renderValue, FrameEvent: ws.TextFrame, Observer: s, Now: o.Now,
 		RingEvents: o.RingEvents, RingBytes: o.RingBytes, MaxContainers: o.MaxContainers,
-	})
+	}
+	if s.texts.sshKeys {
+		options.Derive = s.mergeSSHKeys
+	}
+	s.reg = registry.New(options)
 	for id := range o.Loops {
 		l, err := newLoop(s, id)
 		if err != nil {
