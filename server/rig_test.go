@@ -43,6 +43,7 @@ type rig struct {
 	path string
 	log  *logRecorder
 
+	clock *fakeClock // nil: the time runs
 	mu    sync.Mutex
 	specs map[string]registry.Spec
 	down  atomic.Bool
@@ -348,6 +349,24 @@ func (h *logRecorder) Handle(_ context.Context, rec slog.Record) error {
 		h.failures = append(h.failures, b.String())
 	}
 	return nil
+}
+
+// expect announces an error.
+func (h *logRecorder) expect(text string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.expected = text
+}
+
+func (h *logRecorder) count(text string) (n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, line := range h.lines {
+		if strings.Contains(line, text) {
+			n++
+		}
+	}
+	return n
 }
 
 func (h *logRecorder) errors() []string {
