@@ -1,6 +1,9 @@
 package server
 
-import "fmt"
+import (
+	"fmt"
+	"io"
+)
 
 // upgradeRequest is an opening handshake (RFC 6455 §1.2).
 func upgradeRequest(path string, fields ...string) string {
@@ -10,4 +13,53 @@ func upgradeRequest(path string, fields ...string) string {
 		request += fmt.Sprintf("%s\r\n", f)
 	}
 	return request + "\r\n"
+}
+
+// maskedClose is a client's close frame with status 1001 (RFC 6455 §5.5.1).
+const maskedClose = "\x88\x82\x00\x00\x00\x00\x03\xe9"
+
+// frame reads one server frame: complete, unmasked.
+func (c *client) frame() (opcode byte, payload []byte) {
+	c.t.Helper()
+	var head [2]byte
+	if _, err := io.ReadFull(c.r, head[:]); err != nil {
+		c.t.Fatalf("waiting for a frame: %v", err)
+	}
+	if head[0]&0xf0 != 0x80 || head[1]&0x80 != 0 {
+		c.t.Fatalf("frame begins with %x; want one that is final and not masked", head)
+	}
+	length := uint64(head[1])
+	if length >= 126 {
+		extended := make([]byte, 2)
+		if length == 127 {
+			extended = make([]byte, 8)
+		}
+		if _, err := io.ReadFull(c.r, extended); err != nil {
+			c.t.Fatal(err)
+		}
+		length = 0
+		for _, b := range extended {
+			length = length<<8 | uint64(b)
+		}
+	}
+	payload = make([]byte, length)
+	if _, err := io.ReadFull(c.r, payload); err != nil {
+		c.t.Fatal(err)
+	}
+	return head[0] & 0xf, payload
+}
+
+// closeFrame reads up to the server's close frame, over pings and events.
+func (c *client) closeFrame() (code int, text string) {
+	c.t.Helper()
+	for {
+		opcode, payload := c.frame()
+		if opcode != 8 {
+			continue
+		}
+		if len(payload) < 2 {
+			return 1005, ""
+		}
+		return int(payload[0])<<8 | int(payload[1]), string(payload[2:])
+	}
 }
