@@ -34,7 +34,7 @@ type conn struct {
 	interest interest
 	closing  CloseReason // why the connection ends once its output is written
 	ending   bool        // close when the output is written
-	eof      bool        // the client has said its last word
+	eof      bool        // nothing that the client may still send counts
 	inWheel  bool
 	timer    timerKind
 

@@ -111,6 +111,7 @@ func (l *loop) processFrames(c *conn, data []byte) int {
 		}
 		var cerr *ws.CloseError
 		if errors.As(err, &cerr) {
+			c.eof = true // what follows cannot be told apart, a close frame neither
 			l.sayFarewell(c, CloseProtocol, farewell{cerr.Code, cerr.Reason})
 		}
 		return len(data)

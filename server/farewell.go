@@ -44,13 +44,12 @@ func (l *loop) sayFarewell(c *conn, reason CloseReason, f farewell) {
 func (l *loop) processClosing(c *conn, data []byte) int {
 	p, n, err := c.sub.decoder.Next(data)
 	switch {
-	case err == nil && p.Op == ws.OpClose:
-		l.close(c, c.closing)
-	case err == nil:
+	case err == nil && p.Op != ws.OpClose:
 		return n
 	case errors.Is(err, ws.ErrPartial):
 		return 0
 	}
+	l.close(c, c.closing) // it has answered, or its answer could not be told apart
 	return len(data)
 }
 

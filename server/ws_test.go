@@ -63,3 +63,53 @@ func (c *client) closeFrame() (code int, text string) {
 		return int(payload[0])<<8 | int(payload[1]), string(payload[2:])
 	}
 }
+
+// masked builds a client frame with a mask of its own (RFC 6455 §5.3).
+func masked(fin bool, opcode byte, payload string) string {
+	mask := [4]byte{0xa1, 0x07, 0xff, 0x33}
+	head := []byte{opcode, 0x80}
+	if fin {
+		head[0] |= 0x80
+	}
+	switch n := len(payload); {
+	case n < 126:
+		head[1] |= byte(n)
+	case n < 1<<16:
+		head[1] |= 126
+		head = append(head, byte(n>>8), byte(n))
+	default:
+		head[1] |= 127
+		head = append(head, 0, 0, 0, 0, byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
+	}
+	head = append(head, mask[:]...)
+	for i := range len(payload) {
+		head = append(head, payload[i]^mask[i%4])
+	}
+	return string(head)
+}
+
+// subscribe opens a websocket, and returns it with the answer to the handshake.
+func (r *rig) subscribe(name, query string) (*client, *answer) {
+	r.t.Helper()
+	c := r.dial(name)
+	c.send(upgradeRequest("/1.0/events" + query))
+	a := c.answer("GET")
+	if a.status != 101 {
+		r.t.Fatalf("subscribing to %q: %q", query, a.raw())
+	}
+	return c, a
+}
+
+// event reads one text frame, over pings.
+func (c *client) event() string {
+	c.t.Helper()
+	for {
+		switch opcode, payload := c.frame(); opcode {
+		case 1:
+			return string(payload)
+		case 9:
+		default:
+			c.t.Fatalf("frame %d %q; want an event", opcode, payload)
+		}
+	}
+}
