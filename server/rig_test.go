@@ -45,8 +45,14 @@ type rig struct {
 
 	clock *fakeClock // nil: the time runs
 	mu    sync.Mutex
-	specs map[string]registry.Spec
+	specs map[string]*specOf
 	down  atomic.Bool
+}
+
+// specOf is the spec of one container; those of several are changed side by side.
+type specOf struct {
+	mu   sync.Mutex
+	spec registry.Spec
 }
 
 // newRig runs a server that listens. The test fails when the server logs an
@@ -69,7 +75,7 @@ func newIdleRig(t testing.TB, o Options) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	r := &rig{t: t, path: filepath.Join(dir, "guest", "sock"), log: &logRecorder{}, specs: make(map[string]registry.Spec)}
+	r := &rig{t: t, path: filepath.Join(dir, "guest", "sock"), log: &logRecorder{}, specs: make(map[string]*specOf)}
 	o.identify = identifyByName
 	o.Log = slog.New(r.log)
 	if o.Location == "" {
@@ -102,7 +108,7 @@ func (r *rig) container(name string, config map[string]string) *registry.Binding
 	r.t.Helper()
 	spec := registry.Spec{Name: name, Config: config}
 	r.mu.Lock()
-	r.specs[name] = spec
+	r.specs[name] = &specOf{spec: spec}
 	r.mu.Unlock()
 	return r.host.Start(r.t, r.reg, spec)
 }
@@ -124,11 +130,12 @@ func (r *rig) set(name string, pairs ...string) {
 func (r *rig) update(name string, change func(*registry.Spec)) {
 	r.t.Helper()
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	spec := r.specs[name]
-	change(&spec)
-	r.specs[name] = spec
-	if _, err := r.reg.Put(spec); err != nil {
+	of := r.specs[name]
+	r.mu.Unlock()
+	of.mu.Lock()
+	defer of.mu.Unlock()
+	change(&of.spec)
+	if _, err := r.reg.Put(of.spec); err != nil {
 		r.t.Fatal(err)
 	}
 }
