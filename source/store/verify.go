@@ -273,7 +273,8 @@ func (v *verifier) leaf(bucket string, list []entry, depth int) error {
 	return nil
 }
 
-// bucket walks a bucket that is the value of an entry: a header, and when it names no page, one leaf in place.
+// bucket walks a bucket that is the value of an entry: a header, and when it names no page, one leaf in place. A leaf in
+// place has no page id: bbolt would free the page of that id when it rewrites the bucket.
 func (v *verifier) bucket(name string, value []byte, depth int) error {
 	if len(value) < bucketHeaderLen {
 		return damagef("bucket %q has no header", name)
@@ -285,6 +286,9 @@ func (v *verifier) bucket(name string, value []byte, depth int) error {
 	}
 	if len(inline) < pageHeaderLen || native.Uint16(inline[8:]) != leafPage {
 		return damagef("bucket %q has no page", name)
+	}
+	if native.Uint64(inline) != 0 || native.Uint32(inline[12:]) != 0 {
+		return damagef("bucket %q has a wrong page header", name)
 	}
 	list, ok := entries(inline)
 	if !ok || !ordered(list, nil) {

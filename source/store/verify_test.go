@@ -308,6 +308,44 @@ func TestVerifyBranchKey(t *testing.T) {
 	}
 }
 
+// TestVerifyInlineBucket changes each byte of the page header of a bucket small enough to stand in its parent's page. The
+// page id is the one that matters most: bbolt frees the page of that id.
+func TestVerifyInlineBucket(t *testing.T) {
+	path := filepath.Join(memDir(t), "bolt.db")
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{NoSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Update(func(tx *bbolt.Tx) error {
+		b, err := tx.CreateBucket([]byte("bucket"))
+		if err != nil {
+			return err
+		}
+		return b.Put([]byte("key"), []byte("value"))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.LastIndex(file, []byte("bucket")) + len("bucket") + bucketHeaderLen
+	for i := range pageHeaderLen {
+		file[at+i] ^= 4
+		var d damage
+		if _, _, err := verifyBytes(file); !errors.As(err, &d) {
+			t.Errorf("byte %d of the page header: error = %v; want damage", i, err)
+		}
+		file[at+i] ^= 4
+	}
+	if _, _, err := verifyBytes(file); err != nil {
+		t.Errorf("the file as it was: %v", err)
+	}
+}
+
 // TestVerifyReadError tells a disk that fails from a file that is wrong.
 func TestVerifyReadError(t *testing.T) {
 	file, _ := boltFile(t, rand.New(rand.NewPCG(7, 8)), 5)
