@@ -161,41 +161,6 @@ func TestPidReuse(t *testing.T) {
 	}
 }
 
-// TestPrivilegedGone: the second proof is demanded of all only as long as a
-// privileged container is bound, or always where the option says so.
-func TestPrivilegedGone(t *testing.T) {
-	w := newWorld(t)
-	always := &rig{name: "always", h: probeHost(t, Options{PidNSAlways: true}), dir: newDirectory()}
-	w.rigs = append(w.rigs, always)
-	victim := w.container("victim", sharedRoot)
-	intruder := peertest.Start(t, peertest.Spec{Cgroup: victim.Spec.Cgroup, RootUID: sharedRoot})
-	intruder.Connect(w.Path)
-	fd := w.Accept()
-	// Put there by the host's root, which is believed.
-	w.verify(fd, expect{"": "victim", "always": "pid_namespace"})
-
-	p := peertest.Start(t, peertest.Spec{Cgroup: peertest.NewCgroup(t), PidNS: true})
-	var open []*Init
-	for _, r := range w.rigs {
-		for range 2 {
-			i, err := r.h.OpenInit(p.PID, InitOptions{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			open = append(open, i)
-		}
-	}
-	for n, i := range open {
-		r := w.rigs[n/2]
-		if got := r.identify(fd); got != "pid_namespace" {
-			t.Errorf("%s: %s while a privileged container is bound", r.name, got)
-		}
-		i.Close()
-		i.Close() // counts once
-	}
-	w.verify(fd, expect{"": "victim", "always": "pid_namespace"})
-}
-
 // TestSharedCgroup: two containers in one cgroup, which was the first one's own when
 // it was registered, are told apart by their pid namespaces.
 func TestSharedCgroup(t *testing.T) {

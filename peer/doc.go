@@ -29,7 +29,11 @@
 //
 // On LevelPidfdOpen one hole is left: between connect and accept the pid can be
 // reused, which takes a whole turn of pid_max while the connection waits in the
-// backlog, and a process of another container with the same root uid.
+// backlog, and a process of another container with the same root uid. There, too, a peer
+// that has changed its uid without exec is refused as [RejectGone] and not as
+// [RejectUID]: /proc/PID of a process that is not dumpable (proc(5)) belongs to the root
+// of its user namespace, so whether the pid is still that of the uid that connected
+// cannot be seen.
 //
 // The peer's cgroup is looked up among the registered ones. One that is not
 // registered is a leaf below a payload: the directory is opened by its id and
@@ -51,12 +55,16 @@
 // the container's own or one below it
 //
 //   - for every privileged binding;
-//   - for every binding while any privileged container is bound (while an [Init]
-//     with Privileged set is open), or always with [Options.PidNSAlways];
+//   - for every binding from the moment on in which the server knows of a privileged
+//     container, to the end of the process: the container can run on when it is not bound, or
+//     not bound yet, or removed. It is known when [Host.OpenInit] has seen it, when
+//     [Host.RequirePidNS] was called, as is due for those remembered from an earlier
+//     process of the server, or from the start with [Options.PidNSAlways];
 //   - for a binding whose cgroup was later found to hold another container's init
 //     as well (see [Host.OpenInit]).
 //
-// A peer that exited before it was identified cannot give this proof and is refused.
+// A peer that exited before it was identified cannot give this proof and is refused. A
+// privileged container that the server never heard of is beyond all but PidNSAlways.
 //
 // # Limits
 //

@@ -7,10 +7,31 @@ type guard struct {
 	contested map[uint64]struct{}
 }
 
-// guardCounts is what the open Inits demand, under Host.guardMu.
+// guardCounts is what the open Inits demand, and what is demanded for good, under
+// Host.guardMu.
 type guardCounts struct {
+	latched    bool // a privileged container is known: it may run whether it is bound or not
 	privileged int
 	contested  map[uint64]int
+}
+
+// RequirePidNS demands the pid namespace of every peer from now on, until the Host is
+// closed: a privileged container is known. It is not taken back when the container is
+// stopped or forgotten, because its processes may live on, and can go where they like.
+// OpenInit does this by itself for a privileged process in a pid namespace of its own.
+func (h *Host) RequirePidNS() {
+	h.guardMu.Lock()
+	defer h.guardMu.Unlock()
+	if !h.binds.latched {
+		h.binds.latched = true
+		h.publishGuard()
+	}
+}
+
+// PidNSRequired tells whether the pid namespace is demanded of every peer.
+func (h *Host) PidNSRequired() bool {
+	g := h.guard.Load()
+	return h.always || g != nil && g.all
 }
 
 // proof tells whether the pid namespace is demanded for a cgroup, and whether
@@ -44,11 +65,17 @@ func (h *Host) demand(step int, privileged bool, contested uint64) {
 			delete(h.binds.contested, contested)
 		}
 	}
-	if h.binds.privileged == 0 && len(h.binds.contested) == 0 {
+	h.publishGuard()
+}
+
+// publishGuard makes what is counted count. guardMu is held.
+func (h *Host) publishGuard() {
+	all := h.binds.latched || h.binds.privileged > 0
+	if !all && len(h.binds.contested) == 0 {
 		h.guard.Store(nil)
 		return
 	}
-	g := &guard{all: h.binds.privileged > 0, contested: make(map[uint64]struct{}, len(h.binds.contested))}
+	g := &guard{all: all, contested: make(map[uint64]struct{}, len(h.binds.contested))}
 	for id := range h.binds.contested {
 		g.contested[id] = struct{}{}
 	}

@@ -21,8 +21,9 @@ type Options struct {
 	// Mount is the cgroup2 mount point. Empty: taken from /proc/self/mountinfo.
 	Mount string
 
-	// PidNSAlways demands the pid namespace as second proof of every peer, not only
-	// while a privileged container is bound. It costs about 4 us for each connection.
+	// PidNSAlways demands the pid namespace as second proof of every peer from the
+	// start, and not only once a privileged container is known. It costs about 4 us for each
+	// connection, and peers that exited before they were identified are refused.
 	PidNSAlways bool
 }
 

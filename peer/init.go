@@ -31,6 +31,12 @@ type Init struct {
 
 // InitOptions is what the caller knows about a container.
 type InitOptions struct {
+	// CgroupID is the container's own cgroup as an earlier Init of the same boot found it,
+	// where the init is in it or below it still; 0: not known. It comes before Cgroup
+	// and is not derived again: init may have moved itself down since, and processes
+	// that the host has put in belong there (see Limits).
+	CgroupID uint64
+
 	// Cgroup is the cgroup that the container was started in: an absolute path under the
 	// cgroup2 mount, or one relative to it (a leading "/" is allowed, as in
 	// /proc/PID/cgroup). It must hold the init. Empty: found out from the init.
@@ -46,14 +52,19 @@ type InitOptions struct {
 // OpenInit looks at the init process of a container and holds it. Everything is read
 // while the process is alive, which is verified at the end.
 //
-// Without a Cgroup option the container's cgroup is the one that init is in now, or
+// Without an option the container's cgroup is the one that init is in now, or
 // its parent where systemd as init has moved itself to init.scope. It must be the
 // container's own; CgroupID is 0, and CgroupNote says why, when the cgroup is the root, the
 // server's own or above that; when another container is registered with it; or
 // when it holds, at any depth, processes outside the container's pid namespace.
-// With the option those are errors, except that foreign processes make it 0 as well:
+// With the option Cgroup those are errors, except that foreign processes make it 0 as well:
 // runtimes put a helper there for a moment when they start a command inside.
 // A cgroup above or below a registered one is always refused (ErrNested).
+//
+// A privileged process in a pid namespace below the server's own makes the Host demand
+// the pid namespace of every peer from now on, whether it can be registered or not. For
+// one in the server's own namespace that holds as long as the Init is open; whoever
+// registers it calls [Host.RequirePidNS].
 //
 // Where another container is registered with this one's cgroup, peers in it are told
 // apart by their pid namespace as long as the Init is open.
@@ -80,10 +91,16 @@ func (h *Host) openInit(pid int, o InitOptions) (*Init, error) {
 		return nil, os.NewSyscallError("pidfd_open", e)
 	}
 	i := &Init{PID: pid, Pidfd: pidfd, BootID: h.bootID, nsFD: -1, host: h}
-	if err := h.fillInit(i, o); err != nil {
-		if exited(pidfd) {
-			err = ErrNoProcess // what was read was not about the process
-		}
+	err := h.fillInit(i, o)
+	if err != nil && exited(pidfd) {
+		err = ErrNoProcess // what was read was not about the process
+	}
+	if err != ErrNoProcess && i.Privileged && i.PidNS != h.ownNS {
+		// Also where it cannot be registered: it runs nevertheless. In the server's own
+		// namespace it may be a process of the host, by mistake or by reuse of a pid.
+		h.RequirePidNS()
+	}
+	if err != nil {
 		i.closeFDs()
 		return nil, err
 	}

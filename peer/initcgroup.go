@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -26,6 +27,9 @@ func (h *Host) initCgroup(i *Init, o InitOptions) error {
 			return ErrNoCgroup2
 		}
 		i.CgroupNote = "no usable cgroup2 mount"
+		return nil
+	}
+	if o.CgroupID != 0 && h.knownCgroup(i, o) {
 		return nil
 	}
 	name, err := h.initCgroupPath(i, o.Cgroup)
@@ -67,6 +71,20 @@ func (h *Host) initCgroupPath(i *Init, given string) (string, error) {
 		}
 		return rest, nil
 	}
+	name, err := h.currentCgroup(i)
+	if err != nil {
+		return "", err
+	}
+	// systemd as init moves itself to init.scope (its src/core/cgroup.c); the
+	// container's cgroup is the one above.
+	if path.Base(name) == "init.scope" {
+		name = path.Dir(name)
+	}
+	return name, nil
+}
+
+// currentCgroup returns the path of the cgroup that the init is in now.
+func (h *Host) currentCgroup(i *Init) (string, error) {
 	text, err := h.readProcFile(i.PID, "cgroup")
 	if err != nil {
 		return "", err
@@ -75,13 +93,35 @@ func (h *Host) initCgroupPath(i *Init, given string) (string, error) {
 	if !ok {
 		return "", ErrCgroupLine
 	}
-	name := string(line)
-	// systemd as init moves itself to init.scope (its src/core/cgroup.c); the
-	// container's cgroup is the one above.
-	if path.Base(name) == "init.scope" {
+	return string(line), nil
+}
+
+// knownCgroup takes the cgroup that is known by its id as the container's own, if the
+// init is in it or below and no other container is registered with it, above it or
+// where the init is. The search goes upwards from the init, so it needs no
+// CAP_DAC_READ_SEARCH and can end only in a cgroup that holds the init.
+func (h *Host) knownCgroup(i *Init, o InitOptions) bool {
+	name, err := h.currentCgroup(i)
+	if err != nil {
+		return false
+	}
+	dirfd, err := openDir(h.mountFD, name)
+	if err != nil {
+		return false
+	}
+	var up ancestry
+	if r := h.climb(dirfd, &up); r != RejectNone {
+		return false
+	}
+	at := slices.Index(up.ids[:up.n], o.CgroupID)
+	if at < 0 || o.InUse != nil && slices.ContainsFunc(up.ids[:up.n], o.InUse) {
+		return false
+	}
+	for range at {
 		name = path.Dir(name)
 	}
-	return name, nil
+	i.CgroupID, i.CgroupPath = o.CgroupID, name
+	return true
 }
 
 // holdsInit tells whether the init is in the cgroup or below it.

@@ -115,7 +115,7 @@ type world struct {
 // rigNames are the levels, and the levels with ids where open_by_handle_at is not permitted.
 const noHandles = " without handles"
 
-// newWorld makes a rig for every way that works on this machine.
+// newWorld makes a rig for every way that works on this machine. TestLevels says which do not.
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	peertest.Need(t, peertest.Root, peertest.Cgroup2, peertest.UserNS)

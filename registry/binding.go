@@ -35,9 +35,9 @@ type Binding struct {
 
 	dead  atomic.Bool
 	ready atomic.Bool
-	ring  atomic.Pointer[Ring] // nil until the first call of Ring
+	ring  atomic.Pointer[Ring] // nil until the first call of Ring, and while the guest API is closed to the container
 
-	mu     sync.Mutex // guards leaves, and that nothing is added to a dead binding
+	mu     sync.Mutex // guards leaves, and that nothing is added to a dead binding or to one without access
 	leaves []uint64   // cached in Registry.cgroups, oldest first from evict on
 	evict  int
 }
@@ -76,7 +76,8 @@ func (b *Binding) Ready() bool { return b.ready.Load() }
 func (b *Binding) SetReady(ready bool) { b.ready.Store(ready) }
 
 // Ring returns the ring of this life, made on the first call: events are kept from then on. It never waits for a writer.
-// After the stop it still can be drained.
+// After the stop it still can be drained. When the guest API is closed to the container the ring is revoked, and the first call after
+// access is back makes another one; a call in between returns one that is revoked already and belongs to the caller alone.
 func (b *Binding) Ring() *Ring {
 	if ring := b.ring.Load(); ring != nil {
 		return ring
@@ -86,7 +87,31 @@ func (b *Binding) Ring() *Ring {
 	if ring := b.ring.Load(); ring != nil {
 		return ring
 	}
-	return b.setRing(newRing(&b.registry.options, newEpoch(), 0))
+	ring := newRing(&b.registry.options, newEpoch(), 0)
+	// The snapshot is replaced before revoke looks at the ring, so that a ring of the time of access cannot be stored behind its back.
+	if !b.container.Snapshot().Allowed() {
+		ring.revoked.Store(true)
+		return ring
+	}
+	return b.setRing(ring)
+}
+
+// revoke ends the ring, if there is one, and returns it: its watches are yet to be notified.
+func (b *Binding) revoke() *Ring {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	ring := b.ring.Swap(nil)
+	if ring != nil {
+		ring.revoked.Store(true)
+		b.discount(ring)
+	}
+	return ring
+}
+
+// discount takes a ring that ends out of the gauges; b.mu is held.
+func (b *Binding) discount(ring *Ring) {
+	b.registry.rings.Add(-1)
+	b.registry.ringBytes.Add(-ring.bytes)
 }
 
 // setRing stores and counts the first ring; b.mu is held.
@@ -181,8 +206,7 @@ func (r *Registry) unbind(b *Binding) {
 	b.mu.Lock()
 	b.dead.Store(true)
 	if ring := b.ring.Load(); ring != nil {
-		r.rings.Add(-1)
-		r.ringBytes.Add(-ring.bytes)
+		b.discount(ring)
 	}
 	for _, leaf := range b.leaves {
 		r.dropCgroup(leaf, b)

@@ -30,11 +30,15 @@
 // announced, not even those that a guest can read: LXD does so. A device whose type changed is removed and added. All events of
 // one Put carry the same time. A Put that changes nothing publishes nothing.
 //
+// While the guest API is closed to a container ([Snapshot.Allowed]) no ring of it exists. The Put that closes it publishes nothing and
+// revokes the ring; what is put until it is open again, the Put that opens it included, is announced nowhere, since an event tells both the
+// old value and the new one. Whoever reads a revoked ring gets [ErrRevoked], also when access is back by then.
+//
 // Order: a ring has one true sequence of events, numbered 1, 2, 3 and so on. Every reader sees events in this sequence, whatever types
 // it asks for. There is no order between the rings of different containers.
 //
 // Exactly once or told: a [Cursor] gets every event of its types published after it was made, each exactly once, or Next returns
-// [ErrOverrun], from then on always. Nothing is skipped in silence. An event that left the ring unread counts as lost only if the
+// [ErrOverrun] or [ErrRevoked], from then on always. Nothing is skipped in silence. An event that left the ring unread counts as lost only if the
 // cursor asked for its type: a flood of config events does not cost a subscriber to devices its place.
 //
 // Who is at fault when slow: the reader, always. Publishing never waits, never fails, and costs the same for one cursor as for ten thousand: a ring
@@ -43,12 +47,14 @@
 // Waking: a reader that found nothing is woken by its [Watch], of which a loop needs one per ring. The protocol is to call Rearm, then to drain
 // every cursor until Next returns nil, then to look at Dead, and only then to wait. An event appended before the drain is found by
 // it; one appended after Rearm notifies. A watch is notified at most once until Rearm, however much is published, and once for all events of a Put.
-// Stop notifies too; what the ring holds then can still be drained, and nothing follows it.
+// Stop notifies too; what the ring holds then can still be drained, and nothing follows it. So does the Put that closes the guest API, after
+// [Observer] Revoked was called.
 //
 // # Positions and epochs
 //
 // A [Position] is an epoch and the offset of the last event seen. The epoch is random for each ring, so a position is good for the
-// ring that gave it and no other: not for another container, not after a restart of this one, not after the server has lost its memory.
+// ring that gave it and no other: not for another container, not after a restart of this one, not after access to the guest API was closed
+// and opened again, not after the server has lost its memory.
 // [Ring.Resume] continues right after a position, or returns [ErrGone] if it cannot promise exactly once: another epoch, an offset that was
 // never reached, or an event asked for that has left the ring. Then the guest must read its config again. ExportRing and RestoreRing carry epoch,
 // offsets and events over to a successor process, so that a hand-over ends no epoch.
@@ -58,7 +64,7 @@
 // A value is kept once, inside the response rendered from it, and shared by all snapshots in which it did not change. A registered
 // container costs less than 1.5 KB beside the bytes of its config; a test holds that for 100,000 of them.
 //
-// A ring is made when the first subscriber asks for it and lives as long as the binding. Before that nothing is encoded or kept, since
+// A ring is made when the first subscriber asks for it and lives as long as the binding, or until access is closed. Before that nothing is encoded or kept, since
 // nobody can hold a position. It starts with 16 slots and doubles up to RingEvents. An event is encoded once, as the finished frame that all
 // subscribers share, and a second time only if somebody asks for positions. The ring drops its oldest events beyond RingEvents or RingBytes;
 // each is charged for both variants, so RingBytes bounds what is held, except that the newest event always stays. A cursor is two words of its owner.

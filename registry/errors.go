@@ -30,6 +30,8 @@ var (
 	ErrOverrun = errors.New("events lost: reader too slow")
 	// ErrGone: a position cannot be resumed, because its epoch is over or the ring no longer reaches back to it.
 	ErrGone = errors.New("position is no longer held: read the configuration again and subscribe anew")
+	// ErrRevoked: the guest API was closed to the container since the ring was made.
+	ErrRevoked = errors.New("access was closed: read the configuration again and subscribe anew once it is open")
 	// ErrPosition: text is not a position.
 	ErrPosition = errors.New("position is malformed: give 16 hexadecimal digits, a dot and a decimal offset")
 

@@ -70,6 +70,7 @@ type Event struct {
 	plain      encoded
 	positioned atomic.Pointer[encoded] // nil until asked for
 	published  time.Duration
+	configs    uint32 // config events of the ring up to this one, itself included, modulo 1<<32
 	typ        EventType
 }
 

@@ -38,7 +38,8 @@ func (r *Registry) ExportRing(b *Binding) (RingState, bool) {
 }
 
 // RestoreRing gives the binding a ring in the exported state, cut to this registry's bounds. It returns ErrRingState for a state that
-// contradicts itself, ErrStopped for a dead binding and ErrRingExists when someone has called Ring already. The ring keeps the payloads.
+// contradicts itself, ErrStopped for a dead binding, ErrRevoked where the guest API is closed to the container and ErrRingExists when
+// someone has called Ring already. The ring keeps the payloads.
 func (r *Registry) RestoreRing(b *Binding, s RingState) error {
 	if !s.consistent() {
 		return ErrRingState
@@ -56,6 +57,8 @@ func (r *Registry) RestoreRing(b *Binding, s RingState) error {
 	switch {
 	case b.dead.Load() || b.registry != r:
 		return ErrStopped
+	case !b.container.Snapshot().Allowed():
+		return ErrRevoked
 	case b.ring.Load() != nil:
 		return ErrRingExists
 	}

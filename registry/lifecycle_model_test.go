@@ -25,21 +25,32 @@ type lifecycle struct {
 	seen       *registrytest.Recorder
 	containers map[string]*modelContainer
 	stopped    []*registry.Binding
+	revoked    []*registry.Container
 	released   map[*registry.Binding]int
 	lives      []*modelLife // every binding ever
 	generation uint64
 }
 
 type modelContainer struct {
-	c    *registry.Container
-	life *modelLife // nil: stopped
-	user string     // value of user.a
+	c      *registry.Container
+	life   *modelLife // nil: stopped
+	user   string     // value of user.a
+	closed bool       // the guest API is
 }
 
 type modelLife struct {
 	b      *registry.Binding
+	of     *modelContainer
 	id     registry.Identity
 	leaves []uint64
+	modelStream
+	ended []modelStream // those that were open when access was closed
+}
+
+// modelStream is one reader of one ring.
+type modelStream struct {
+	ring   *registry.Ring
+	start  registry.Position
 	cursor *registry.Cursor // nil: nobody asked for the ring
 	values []string         // of the events since the cursor was made
 }
@@ -71,9 +82,14 @@ func (m *lifecycle) owner(cgroup uint64) *modelLife {
 
 func (m *lifecycle) Put(t *rapid.T) {
 	name, value := drawName(t), rapid.SampledFrom([]string{"1", "2", "3"}).Draw(t, "value")
+	closed := rapid.IntRange(0, 3).Draw(t, "closed") == 0
 	mc, exists := m.containers[name]
 	full := !exists && len(m.containers) >= modelMax
-	c, err := m.r.Put(registry.Spec{Name: name, Config: config{"user.a": value}})
+	spec := registry.Spec{Name: name, Config: config{"user.a": value}}
+	if closed {
+		spec.Config["security.devlxd"] = "false"
+	}
+	c, err := m.r.Put(spec)
 	if full {
 		if err != registry.ErrFull {
 			t.Fatalf("Put(%s) = %v; want ErrFull", name, err)
@@ -84,13 +100,22 @@ func (m *lifecycle) Put(t *rapid.T) {
 		t.Fatalf("Put(%s) = %v, %v", name, c, err)
 	}
 	if !exists {
-		m.containers[name] = &modelContainer{c: c, user: value}
+		m.containers[name] = &modelContainer{c: c, user: value, closed: closed}
 		return
 	}
-	if mc.life != nil && mc.life.cursor != nil && mc.user != value {
-		mc.life.values = append(mc.life.values, "user.a|"+mc.user+"|"+value)
+	if closed && !mc.closed {
+		m.revoked = append(m.revoked, c)
 	}
-	mc.user = value
+	if mc.life != nil && mc.life.cursor != nil {
+		switch {
+		case closed:
+			mc.life.ended = append(mc.life.ended, mc.life.modelStream)
+			mc.life.modelStream = modelStream{}
+		case mc.user != value:
+			mc.life.values = append(mc.life.values, "user.a|"+mc.user+"|"+value)
+		}
+	}
+	mc.user, mc.closed = value, closed
 }
 
 func (m *lifecycle) Bind(t *rapid.T) {
@@ -119,7 +144,7 @@ func (m *lifecycle) Bind(t *rapid.T) {
 			mc.life.leaves = slices.DeleteFunc(mc.life.leaves, func(leaf uint64) bool { return leaf == id.CgroupID })
 		}
 	}
-	life := &modelLife{b: b, id: id}
+	life := &modelLife{b: b, id: id, of: m.containers[name]}
 	m.containers[name].life = life
 	m.lives = append(m.lives, life)
 }
@@ -199,8 +224,22 @@ func (m *lifecycle) Subscribe(t *rapid.T) {
 	if life.cursor != nil {
 		t.Skip("subscribed already")
 	}
-	cursor := life.b.Ring().Subscribe(bothTypes)
-	life.cursor = &cursor
+	ring := life.b.Ring()
+	start := ring.Position()
+	cursor := ring.Subscribe(bothTypes)
+	if life.of.closed {
+		if _, err := ring.Next(&cursor); err != registry.ErrRevoked || life.b.Ring() == ring {
+			t.Fatalf("Next without access = %v; want ErrRevoked, of a ring that is nobody else's", err)
+		}
+		return
+	}
+	life.modelStream = modelStream{ring: ring, start: start, cursor: &cursor}
+	// No position of before opens what happened without access.
+	for _, s := range life.ended {
+		if _, err := ring.Resume(s.start, bothTypes); err != registry.ErrGone {
+			t.Fatalf("Resume of an earlier position = %v; want ErrGone", err)
+		}
+	}
 }
 
 // Check compares everything that can be asked for with the model.
@@ -262,22 +301,32 @@ func (m *lifecycle) checkLives(t *rapid.T) {
 	if got := m.seen.AllStopped(); !slices.Equal(got, m.stopped) {
 		t.Fatalf("Stopped was called for %v; want %v", got, m.stopped)
 	}
+	if got := m.seen.AllRevoked(); !slices.Equal(got, m.revoked) {
+		t.Fatalf("Revoked was called for %v; want %v", got, m.revoked)
+	}
 	for _, life := range m.lives {
 		alive := m.alive(life)
 		if life.b.Dead() == alive || (m.released[life.b] == 1) == alive || m.released[life.b] > 1 {
 			t.Fatalf("alive %v: Dead = %v, released %d times", alive, life.b.Dead(), m.released[life.b])
+		}
+		for _, s := range life.ended {
+			cursor := *s.cursor
+			event, err := s.ring.Next(&cursor)
+			if _, gone := s.ring.Resume(s.start, bothTypes); event != nil || err != registry.ErrRevoked || gone != registry.ErrRevoked {
+				t.Fatalf("of a revoked ring: Next = %v, %v, Resume = %v; want ErrRevoked", event, err, gone)
+			}
 		}
 		if life.cursor == nil {
 			continue
 		}
 		cursor := *life.cursor
 		for _, want := range life.values {
-			event, err := life.b.Ring().Next(&cursor)
+			event, err := life.ring.Next(&cursor)
 			if err != nil || event == nil || describe(t, event) != want {
 				t.Fatalf("Next = %v, %v; want %s", event, err, want)
 			}
 		}
-		if event, err := life.b.Ring().Next(&cursor); event != nil || err != nil {
+		if event, err := life.ring.Next(&cursor); event != nil || err != nil {
 			t.Fatalf("Next = %v, %v; want nothing more", event, err)
 		}
 	}

@@ -43,7 +43,8 @@ type Options struct {
 type Observer interface {
 	// Stopped is called once for each binding that ends.
 	Stopped(b *Binding)
-	// Revoked is called when the guest API was closed to a container, running or not.
+	// Revoked is called when the guest API was closed to a container, running or not: before the watches of its ring, which is revoked by
+	// then, are notified.
 	Revoked(c *Container)
 }
 
@@ -115,23 +116,24 @@ func New(o Options) *Registry {
 func (r *Registry) Clock() time.Duration { return r.options.Now().Sub(r.started) }
 
 // Put adds a container, or replaces the whole state of one that has this name. If the container is running and has a ring, the
-// differences become events: the new snapshot is visible before the first of them. What did not change is neither rendered again nor published.
+// differences become events: the new snapshot is visible before the first of them. Nothing becomes an event that leads to or from a state
+// in which the guest API is closed to the container, and the ring ends with the access. What did not change is neither rendered again nor published.
 // It returns ErrName, ErrFull or ErrRender, and then nothing has changed.
 func (r *Registry) Put(spec Spec) (*Container, error) {
 	if err := spec.validate(); err != nil {
 		return nil, err
 	}
 	c, ring, revoked, err := r.put(&spec)
-	if ring != nil {
-		ring.wake()
-	}
 	if revoked {
 		r.options.Observer.Revoked(c)
+	}
+	if ring != nil {
+		ring.wake()
 	}
 	return c, err
 }
 
-// put does the locked part of Put. ring is not nil if it got events.
+// put does the locked part of Put. ring is not nil if it got events or was revoked.
 func (r *Registry) put(spec *Spec) (c *Container, ring *Ring, revoked bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -150,10 +152,16 @@ func (r *Registry) put(spec *Spec) (c *Container, ring *Ring, revoked bool, err 
 	}
 	// The snapshot first, then the look at the ring: who subscribes in between reads the new state, and nobody misses the change.
 	c.snapshot.Store(snapshot)
+	revoked = old.Allowed() && !snapshot.Allowed()
 	if b := c.Binding(); b != nil {
-		ring = r.publish(b.ring.Load(), old, snapshot)
+		switch {
+		case revoked:
+			ring = b.revoke()
+		case old.Allowed(): // else the event would tell what was set while access was closed
+			ring = r.publish(b.ring.Load(), old, snapshot)
+		}
 	}
-	return c, ring, old.Allowed() && !snapshot.Allowed(), nil
+	return c, ring, revoked, nil
 }
 
 func (r *Registry) add(spec *Spec) (*Container, error) {

@@ -13,7 +13,8 @@ const (
 	eventOverhead = 256
 )
 
-// Ring holds the newest events of one life of a container. The registry alone appends, one writer at a time; everything else is safe
+// Ring holds the newest events of one life of a container, from its first subscriber to the end of that life or until the guest API
+// is closed to the container, whichever comes first. The registry alone appends, one writer at a time; everything else is safe
 // for concurrent use, never locks and never waits, except Watch and Close of a Watch, which take a short lock of their own.
 // It stays readable after the container has stopped, as long as someone holds it.
 //
@@ -28,9 +29,12 @@ type Ring struct {
 	head    atomic.Uint64             // offset of the newest event, 0 before the first
 	first   atomic.Uint64             // offset of the oldest event held, head+1 when there is none
 	evicted [eventTypes]atomic.Uint64 // offset of the newest event of each type that has left the ring
+	gone    atomic.Uint64             // see packGone; of the newest event that has left the ring
 	slots   atomic.Pointer[slots]
-	bytes   int64 // charge of the events held; owned by the writer
+	bytes   int64  // charge of the events held; owned by the writer
+	configs uint32 // config events appended, modulo 1<<32; owned by the writer
 
+	revoked   atomic.Bool // set once, before the watches are notified
 	watches   atomic.Pointer[[]*Watch]
 	watchesMu sync.Mutex // serialises Watch and Close
 }
@@ -55,6 +59,7 @@ func newRing(o *Options, epoch, head uint64) *Ring {
 		n *= 2
 	}
 	r.slots.Store(newSlots(n))
+	r.gone.Store(packGone(head, 0))
 	r.head.Store(head)
 	r.first.Store(head + 1)
 	return r
@@ -74,14 +79,19 @@ func newEpoch() uint64 {
 // Epoch returns the random number, never 0, that sets this ring apart from all others.
 func (r *Ring) Epoch() uint64 { return r.epoch }
 
+// Revoked reports whether the guest API was closed to the container since the ring was made. It never becomes false again: access that
+// is opened again comes with another ring.
+func (r *Ring) Revoked() bool { return r.revoked.Load() }
+
 // Position returns the place after the newest event.
 func (r *Ring) Position() Position { return Position{Epoch: r.epoch, Offset: r.head.Load()} }
 
 // Cursor is the place of one subscriber in one ring, and the types it asks for. It is a value owned by its subscriber: it costs the
 // ring nothing, needs no closing, and is to be used with the ring that made it only.
 type Cursor struct {
-	next  uint64 // offset of the first event that was not looked at yet
-	types EventType
+	next    uint64 // offset of the first event that was not looked at yet
+	configs uint32 // config events before next, modulo 1<<32; not kept when no type is asked for
+	types   EventType
 }
 
 // Offset returns the offset of the last event that the cursor has passed: what a Position to Resume from needs.
@@ -92,16 +102,23 @@ func (c *Cursor) Types() EventType { return c.types }
 
 // Subscribe returns a cursor that gets every event of the types published from now on.
 func (r *Ring) Subscribe(types EventType) Cursor {
-	return Cursor{next: r.head.Load() + 1, types: types}
+	for {
+		if c := r.cursorAfter(r.head.Load(), types); !r.Overrun(&c) {
+			return c
+		}
+	}
 }
 
 // Resume returns a cursor that gets every event of the types published after p. It returns ErrGone when that cannot be promised: the
-// epoch is another one, p is ahead of the ring, or an event of the types after p has left the ring.
+// epoch is another one, p is ahead of the ring, or an event of the types after p has left the ring. ErrRevoked: the ring is revoked.
 func (r *Ring) Resume(p Position, types EventType) (Cursor, error) {
+	if r.Revoked() {
+		return Cursor{}, ErrRevoked
+	}
 	if p.Epoch != r.epoch || p.Offset > r.head.Load() {
 		return Cursor{}, ErrGone
 	}
-	c := Cursor{next: p.Offset + 1, types: types}
+	c := r.cursorAfter(p.Offset, types)
 	if r.Overrun(&c) {
 		return Cursor{}, ErrGone
 	}
@@ -109,14 +126,18 @@ func (r *Ring) Resume(p Position, types EventType) (Cursor, error) {
 }
 
 // Next returns the next event of the types the cursor asks for and moves the cursor behind it, or nil when there is none yet, or
-// ErrOverrun, then and for ever, when one of them has left the ring unread. It allocates nothing. Each cursor is for one goroutine at a time.
+// ErrOverrun, then and for ever, when one of them has left the ring unread, or ErrRevoked, then and for ever, when the ring is revoked: what
+// it still holds is not given out any more. It allocates nothing. Each cursor is for one goroutine at a time.
 func (r *Ring) Next(c *Cursor) (*Event, error) {
 	for {
+		if r.Revoked() {
+			return nil, ErrRevoked
+		}
 		if first := r.first.Load(); c.next < first {
 			if r.lost(c) {
 				return nil, ErrOverrun
 			}
-			c.next = first
+			c.skip(first)
 		}
 		// head before slots: slots of a smaller ring cannot lack an event that head announced.
 		if c.next > r.head.Load() {
@@ -127,13 +148,14 @@ func (r *Ring) Next(c *Cursor) (*Event, error) {
 			continue // left the ring just now, so first has moved
 		}
 		c.next++
+		c.configs = e.configs
 		if e.typ&c.types != 0 {
 			return e, nil
 		}
 	}
 }
 
-// Overrun reports whether Next would return ErrOverrun, without moving the cursor: for a subscriber that cannot be written to just now.
+// Overrun reports whether an event that the cursor asks for has left the ring unread, as Next would by ErrOverrun, without moving the cursor: for a subscriber that cannot be written to just now.
 func (r *Ring) Overrun(c *Cursor) bool { return c.next < r.first.Load() && r.lost(c) }
 
 // lost reports whether an event that the cursor asks for left the ring before the cursor saw it. Events of other types do not count:
@@ -150,7 +172,12 @@ func (r *Ring) lost(c *Cursor) bool {
 // append encodes and adds one event and returns how much the charge of the ring has changed. For the writer only; it wakes nobody.
 func (r *Ring) append(d draft) (delta int64) {
 	frame, offset := r.frameEvent(d.payload)
-	e := &Event{ring: r, offset: r.head.Load() + 1, plain: encoded{frame: frame, payload: offset}, published: d.at, typ: d.typ}
+	if d.typ == EventConfig {
+		r.configs++
+	}
+	e := &Event{
+		ring: r, offset: r.head.Load() + 1, plain: encoded{frame: frame, payload: offset}, published: d.at, configs: r.configs, typ: d.typ,
+	}
 	before := r.bytes
 	for r.held() > 0 && (r.held() >= r.maxEvents || r.bytes+e.charge() > r.maxBytes) {
 		r.evict()
@@ -176,6 +203,7 @@ func (r *Ring) evict() {
 	offset := r.first.Load()
 	slot := r.slots.Load().at(offset)
 	e := slot.Load()
+	r.gone.Store(packGone(offset, e.configs))
 	r.evicted[e.typ.index()].Store(offset)
 	r.first.Store(offset + 1)
 	slot.Store(nil)

@@ -139,6 +139,21 @@ func (m *ringModel) step(t *rapid.T, c *modelCursor) {
 
 // Check is run after each action.
 func (m *ringModel) Check(t *rapid.T) {
+	for i := range m.cursors {
+		c := &m.cursors[i]
+		var config, device uint64
+		for _, e := range m.events[c.next-1:] {
+			switch e.typ & c.types {
+			case registry.EventConfig:
+				config++
+			case registry.EventDevice:
+				device++
+			}
+		}
+		if gotConfig, gotDevice := m.ring.Missed(&c.cursor); gotConfig != config || gotDevice != device {
+			t.Fatalf("Missed = %d, %d; want %d, %d", gotConfig, gotDevice, config, device)
+		}
+	}
 	if got := m.ring.Position(); got.Epoch == 0 || got.Epoch != m.ring.Epoch() || got.Offset != uint64(len(m.events)) {
 		t.Fatalf("Position = %v; want offset %d", got, len(m.events))
 	}

@@ -48,8 +48,9 @@ func (r *reserve) release() {
 func (l *loop) accept() (more bool) {
 	s := l.srv
 	defer l.deal()
+	limit := s.maxConnections()
 	for range acceptBatch {
-		if s.open.Load() >= s.opts.MaxConnections {
+		if s.open.Load() >= limit {
 			l.pauseAccept(nil)
 			return false
 		}
@@ -101,7 +102,7 @@ func (l *loop) pauseAccept(err error) {
 		if err != nil {
 			l.srv.throttled.log("accept paused: raise LimitNOFILE or the host's fs.file-max", "error", os.NewSyscallError("accept4", err))
 		} else {
-			l.srv.throttled.log("accept paused: the connection limit is reached", "limit", l.srv.opts.MaxConnections)
+			l.srv.throttled.log("accept paused: the connection limit is reached", "limit", l.srv.maxConnections())
 		}
 		if err := l.poller.Delete(l.listener); err != nil {
 			l.srv.log.Error("cannot pause accepting", "error", err)
@@ -118,7 +119,7 @@ func (l *loop) resumeAccept() {
 		l.acceptPaused = false
 		return
 	}
-	if l.srv.open.Load() >= l.srv.opts.MaxConnections {
+	if l.srv.open.Load() >= l.srv.maxConnections() {
 		return
 	}
 	if err := l.poller.AddRead(&netpoll.PollAttachment{FD: l.listener}, false); err != nil {

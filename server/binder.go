@@ -35,10 +35,19 @@ func (b *Binder) Close() error { return b.watcher.Close() }
 
 // Open implements source.Binder.
 func (b *Binder) Open(req source.BindRequest) (source.Process, error) {
-	init, err := b.host.OpenInit(req.PID, peer.InitOptions{
+	o := peer.InitOptions{
 		Cgroup: req.Cgroup, RootUID: req.RootUID,
 		InUse: func(id uint64) bool { _, taken := b.reg.LookupCgroup(id); return taken },
-	})
+	}
+	if req.Was != nil {
+		if req.Was.Privileged || req.Was.RootUID == 0 {
+			b.host.RequirePidNS()
+		}
+		if req.Was.BootID == b.host.BootID() { // ids mean nothing in another boot
+			o.CgroupID = req.Was.CgroupID
+		}
+	}
+	init, err := b.host.OpenInit(req.PID, o)
 	if err != nil {
 		class := source.ErrInvalid
 		if errors.Is(err, peer.ErrNoProcess) {
@@ -63,7 +72,7 @@ func (p *process) Facts() source.Facts {
 	i := p.init
 	return source.Facts{
 		PID: i.PID, PidfdInode: i.PidfdInode, BootID: i.BootID, CgroupID: i.CgroupID,
-		PidNSIno: i.PidNS.Ino, RootUID: i.RootUID,
+		PidNSIno: i.PidNS.Ino, RootUID: i.RootUID, Privileged: i.Privileged,
 	}
 }
 
@@ -71,6 +80,9 @@ func (p *process) Facts() source.Facts {
 // namespace until it is stopped, so neither number can be used again before.
 func (p *process) Activate(name string) error {
 	b, i := p.binder, p.init
+	if i.Privileged {
+		b.host.RequirePidNS() // for good: the container may run on after its binding
+	}
 	binding, err := b.reg.Bind(name, registry.Identity{
 		InitPID: i.PID, CgroupID: i.CgroupID, PidNSDev: i.PidNS.Dev, PidNSIno: i.PidNS.Ino,
 		RootUID: i.RootUID, Privileged: i.Privileged, Release: p.release,

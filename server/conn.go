@@ -293,7 +293,7 @@ func (l *loop) close(c *conn, reason CloseReason) {
 	c.state = stateClosed
 	l.stats.closed[reason].Add(1)
 	l.wheel.unlink(c)
-	l.unsubscribe(c)
+	l.unsubscribe(c, reason)
 	l.leave(c)
 	c.out.release()
 	c.out, c.in, c.body, c.sub = nil, nil, nil, nil

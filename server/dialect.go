@@ -48,6 +48,7 @@ func ParseDialect(s string) (Dialect, error) {
 // texts is the table of what differs between the dialects: bodies without
 // their final newline.
 type texts struct {
+	unknownFirst bool   // an unknown path is 404 for everybody: the router comes before the look at the peer
 	unidentified string // 500: the peer is not a registered container
 	forbidden    string // 403: gate off, or a key outside of the guest's namespaces
 	notFound     string // 404: no such key
@@ -55,6 +56,7 @@ type texts struct {
 	instanceUUID bool   // instance-id is the instance's UUID, not its name
 	emptyIsGone  bool   // an empty value is answered 404
 	rootUngated  bool   // GET / and GET /1.0 are answered with security.devlxd=false
+	imageType    bool   // an image export says of which type the image is (X-Incus-Type)
 	imageJSON    bool   // a refused image is answered in JSON
 	project      bool   // ?project= of an image export must be "default"
 	ubuntuPro    bool   // /1.0/ubuntu-pro exists
@@ -72,12 +74,12 @@ func (d Dialect) texts() texts {
 		}
 	case DialectIncus:
 		return texts{
-			unidentified: "pid not in container?", forbidden: "not authorized", notFound: "not found",
-			cloudConfig: true, instanceUUID: true, rootUngated: true,
+			unknownFirst: true, unidentified: "pid not in container?", forbidden: "not authorized", notFound: "not found",
+			cloudConfig: true, instanceUUID: true, rootUngated: true, imageType: true,
 		}
 	default:
 		return texts{
-			unidentified: "pid not in container?", forbidden: "not authorized", notFound: "not found",
+			unknownFirst: true, unidentified: "pid not in container?", forbidden: "not authorized", notFound: "not found",
 			cloudConfig: true,
 		}
 	}

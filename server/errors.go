@@ -9,6 +9,8 @@ import (
 var (
 	// errPositionFlag: ?position= is neither true nor false.
 	errPositionFlag = errors.New("position must be true or false")
+	// errImageFiles: as many image files are open as the limit of descriptors allows.
+	errImageFiles = errors.New("too many image files are open: raise LimitNOFILE or try again")
 	// errFileShrunk: an image file is shorter than its record says.
 	errFileShrunk = errors.New("image file is shorter than announced")
 

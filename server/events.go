@@ -37,11 +37,14 @@ func (l *loop) serveEvents(c *conn, req *httpparse.Request, v versionPolicy) {
 		l.respondText(c, 400, "an event request has no body", v)
 		return
 	}
-	ring := c.binding.Ring()
-	sub, err := newSubscription(ring, req.Query)
+	sub, err := newSubscription(c.binding.Ring(), req.Query)
 	if err != nil {
 		status := 400
-		if errors.Is(err, registry.ErrGone) {
+		switch {
+		case errors.Is(err, registry.ErrRevoked):
+			l.respondGate(c, routeEvents, v) // access was closed since the request was let in
+			return
+		case errors.Is(err, registry.ErrGone):
 			status = 410
 		}
 		l.respondText(c, status, err.Error(), v)
@@ -61,7 +64,7 @@ func (l *loop) serveEvents(c *conn, req *httpparse.Request, v versionPolicy) {
 		l.out = httpparse.AppendField(l.out, positionField, sub.start.String())
 	}
 	l.out = append(l.out, "\r\n"...)
-	l.subscribe(c, ring, sub.subscriber)
+	l.subscribe(c, sub.subscriber)
 }
 
 // subscription is a subscriber and the position it begins at.
@@ -73,7 +76,7 @@ type subscription struct {
 // newSubscription reads the parameters type, position and since.
 func newSubscription(ring *registry.Ring, query []byte) (subscription, error) {
 	var scratch [256]byte
-	s := subscription{subscriber: &subscriber{}}
+	s := subscription{subscriber: &subscriber{ring: ring}}
 	kinds, _ := httpparse.QueryValue(query, "type", scratch[:0])
 	types := registry.ParseTypes(kinds)
 	if value, ok := httpparse.QueryValue(query, "position", scratch[:0]); ok {

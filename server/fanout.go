@@ -21,6 +21,7 @@ const (
 // subscriber is the event subscription of a connection: a cursor into the ring
 // of its container. What it has not read yet is in the ring, not here.
 type subscriber struct {
+	ring     *registry.Ring
 	cursor   registry.Cursor
 	decoder  ws.Decoder
 	since    time.Duration // registry clock at the subscription
@@ -36,28 +37,34 @@ type fanoutScratch struct {
 	cursors []registry.Cursor // the cursor after each entry of iov
 }
 
-// subscribe makes c a subscriber of its container's events from cursor on.
-func (l *loop) subscribe(c *conn, ring *registry.Ring, sub *subscriber) {
+// subscribe makes c a subscriber of its container's events from its cursor on.
+func (l *loop) subscribe(c *conn, sub *subscriber) {
 	g := c.group
 	c.sub = sub
 	sub.since = l.srv.reg.Clock()
 	sub.live = true
 	g.subs++
 	l.stats.subscribers.Add(1)
+	if g.watch != nil && g.ring != sub.ring {
+		// The old one is revoked; the streams on it end with the task of Revoked.
+		g.watch.Close()
+		g.watch = nil
+	}
 	if g.watch == nil {
-		g.ring = ring
+		g.ring = sub.ring
 		wake := func() { l.wake(g) }
-		g.watch = ring.Watch(func() { l.post(wake) })
+		g.watch = sub.ring.Watch(func() { l.post(wake) })
 	}
 }
 
-// unsubscribe ends the delivery of events to c. The decoder of a websocket stays:
-// it finds the client's close frame.
-func (l *loop) unsubscribe(c *conn) {
+// unsubscribe ends the delivery of events to c and counts those that it did not
+// get. The decoder of a websocket stays: it finds the client's close frame.
+func (l *loop) unsubscribe(c *conn, reason CloseReason) {
 	if !c.subscribed() {
 		return
 	}
 	c.sub.live = false
+	l.stats.miss(c.sub.ring, &c.sub.cursor, reason)
 	l.stats.subscribers.Add(-1)
 	if g := c.group; g != nil {
 		if g.subs--; g.subs == 0 {
@@ -89,8 +96,8 @@ func (l *loop) drain(g *group) {
 		l.guard(c, func() {
 			if c.out == nil {
 				l.pump(c)
-			} else if g.ring.Overrun(&c.sub.cursor) {
-				l.lost(c)
+			} else if c.sub.ring.Overrun(&c.sub.cursor) {
+				l.lost(c, registry.ErrOverrun)
 			}
 		})
 	}
@@ -116,10 +123,9 @@ func (l *loop) beginPass(g *group) bool {
 // pump writes to c what its cursor has not passed yet, until it has caught up,
 // its socket is full or its turn is over.
 func (l *loop) pump(c *conn) {
-	ring := c.group.ring
 	for l.sent = 0; l.sent < turnBytes; {
-		if err := l.gather(c, ring); err != nil {
-			l.lost(c)
+		if err := l.gather(c); err != nil {
+			l.lost(c, err)
 			return
 		}
 		if len(l.frames.iov) == 0 {
@@ -149,17 +155,18 @@ func (l *loop) caughtUp(c *conn) {
 }
 
 // gather collects the next events of c. An overrun counts only when nothing is
-// left to deliver before it.
-func (l *loop) gather(c *conn, ring *registry.Ring) error {
-	f := &l.frames
+// left to deliver before it; without access nothing is delivered any more.
+func (l *loop) gather(c *conn) error {
+	f, ring := &l.frames, c.sub.ring
 	f.iov, f.events, f.cursors = f.iov[:0], f.events[:0], f.cursors[:0]
 	cursor := c.sub.cursor
 	for len(f.iov) < fanoutBatch {
 		ev, err := ring.Next(&cursor)
 		if err != nil {
-			if len(f.iov) > 0 {
+			if len(f.iov) > 0 && errors.Is(err, registry.ErrOverrun) {
 				return nil
 			}
+			f.clear()
 			return err
 		}
 		if ev == nil {
@@ -239,8 +246,13 @@ func writev(fd int, iov [][]byte) (int, error) {
 }
 
 // lost tells a subscriber whose cursor fell out of the ring that it missed
-// events. A frame under way is finished first, so that the close frame is one.
-func (l *loop) lost(c *conn) {
+// events, or one that lost access so. A frame under way is finished first, so
+// that the close frame is one.
+func (l *loop) lost(c *conn, err error) {
+	if errors.Is(err, registry.ErrRevoked) {
+		l.goodbye(c, CloseRevoked)
+		return
+	}
 	l.stats.lost.Add(1)
 	l.goodbye(c, CloseOverrun)
 }

@@ -32,7 +32,7 @@ func (l *loop) sayFarewell(c *conn, reason CloseReason, f farewell) {
 		l.end(c, reason)
 		return
 	}
-	l.unsubscribe(c)
+	l.unsubscribe(c, reason)
 	c.state = stateClosing
 	c.ending, c.closing = true, reason
 	l.out = ws.AppendClose(l.out, f.code, f.text)

@@ -8,7 +8,7 @@ type group struct {
 	binding *registry.Binding
 	first   *conn // all connections, subscribers or not
 
-	ring   *registry.Ring
+	ring   *registry.Ring  // of the watch; a revoked one of older subscribers is their own
 	watch  *registry.Watch // nil without subscribers
 	subs   int
 	next   *conn // where the fan-out pass goes on in its next turn
@@ -63,8 +63,9 @@ func (s *Server) Stopped(b *registry.Binding) {
 	}
 }
 
-// Revoked implements registry.Observer: event streams of a container that may
-// no longer use the API end. Its other connections get 403 from now on.
+// Revoked implements registry.Observer: the event streams that are open on a
+// container that may no longer use the API end, also if it may again when a loop
+// comes to it. Its other connections get 403 as long as it may not.
 func (s *Server) Revoked(c *registry.Container) {
 	b := c.Binding()
 	if b == nil {
@@ -93,16 +94,15 @@ func (l *loop) closeGroup(b *registry.Binding) {
 
 func (l *loop) revokeGroup(b *registry.Binding) {
 	g := l.groups[b]
-	if g == nil || b.Container().Snapshot().Allowed() {
+	if g == nil {
 		return
 	}
 	for c := g.first; c != nil; {
 		next := c.groupNext
-		switch c.state {
-		case stateWS:
+		// The ring says which streams are meant: one that began after access
+		// was opened again has another.
+		if c.subscribed() && c.sub.ring.Revoked() {
 			l.goodbye(c, CloseRevoked)
-		case stateStream:
-			l.close(c, CloseRevoked)
 		}
 		c = next
 	}

@@ -18,7 +18,8 @@ const (
 )
 
 // handle answers one request head. The order of the checks is LXD's
-// (devLXDAPIHandler): peer, uid, method, gate, resource.
+// (devLXDAPIHandler): peer, uid, method, gate, resource. Where the router of a
+// dialect has no handler for every path, an unknown one comes before all of them.
 func (l *loop) handle(c *conn, req *httpparse.Request) {
 	v := policyOf(req)
 	wanted := v // what the client asked for
@@ -30,14 +31,17 @@ func (l *loop) handle(c *conn, req *httpparse.Request) {
 		l.refuse(c, err)
 		return
 	}
-	if l.identityRefusal(c, v) {
+	if (l.route == routeUbuntuPro || l.route == routeUbuntuProToken) && !l.srv.texts.ubuntuPro {
+		l.route = routeOther
+	}
+	r := l.route
+	if !(r == routeOther && l.srv.texts.unknownFirst) && l.identityRefusal(c, v) {
+		l.discardBody(c, req)
 		return
 	}
 	method := methodName(req.Method)
-	r := l.route
 	switch {
-	case r == routeOther, (r == routeUbuntuPro || r == routeUbuntuProToken) && !l.srv.texts.ubuntuPro:
-		l.route = routeOther
+	case r == routeOther:
 		l.respondText(c, 404, "404 page not found", v)
 	case l.methodRefusal(c, r, method, v):
 	case !c.binding.Container().Snapshot().Allowed() && !(l.srv.texts.rootUngated && (r == routeRoot || r == routeAPI && method != "PATCH")):

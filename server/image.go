@@ -28,6 +28,8 @@ func (l *loop) serveImage(c *conn, req *httpparse.Request, snap *registry.Snapsh
 		return
 	}
 	image, ok := l.srv.reg.LookupImage(fp)
+	// LXD offers those of the project "default" alone. Incus looks in the project
+	// that is asked for; here all images are in one, whatever a client calls it.
 	if ok && t.project {
 		var scratch [64]byte
 		if project, given := httpparse.QueryValue(req.Query, "project", scratch[:0]); given {
@@ -39,7 +41,7 @@ func (l *loop) serveImage(c *conn, req *httpparse.Request, snap *registry.Snapsh
 		return
 	}
 	if err := l.sendImage(c, req, image, v); err != nil {
-		l.srv.throttled.log("cannot serve an image: check the images directory of the state directory", "fingerprint", image.Fingerprint, "error", err)
+		l.srv.throttled.log("cannot serve an image: check the images directory of the state directory and LimitNOFILE", "fingerprint", image.Fingerprint, "error", err)
 		if errors.Is(err, fs.ErrNotExist) {
 			l.imageNotFound(c, fp, v)
 			return
@@ -68,7 +70,7 @@ func (l *loop) respondImageError(c *conn, status int, text string, v versionPoli
 // sendImage answers with the file of a unified image or with both files of a
 // split one as multipart/form-data.
 func (l *loop) sendImage(c *conn, req *httpparse.Request, image *registry.Image, v versionPolicy) error {
-	meta, err := openImage(image.Path, image.Size)
+	meta, err := l.srv.openImage(image.Path, image.Size)
 	if err != nil {
 		return err
 	}
@@ -76,7 +78,7 @@ func (l *loop) sendImage(c *conn, req *httpparse.Request, image *registry.Image,
 		l.sendUnified(c, req, image, meta, v)
 		return nil
 	}
-	rootfs, err := openImage(image.RootfsPath, image.RootfsSize)
+	rootfs, err := l.srv.openImage(image.RootfsPath, image.RootfsSize)
 	if err != nil {
 		_ = meta.Close()
 		return err
@@ -85,15 +87,32 @@ func (l *loop) sendImage(c *conn, req *httpparse.Request, image *registry.Image,
 	return nil
 }
 
+// imageType is the field by which Incus says what an image is made of
+// (cmd/incusd/images.go, imageExport); "" in the other dialects.
+func (l *loop) imageType(image *registry.Image) string {
+	switch {
+	case !l.srv.texts.imageType:
+		return ""
+	case image.Properties["type"] == "oci":
+		return "X-Incus-Type: oci\r\n"
+	}
+	return "X-Incus-Type: incus\r\n"
+}
+
 // openImage opens an image file and checks that it has the size of its record.
-func openImage(path string, size int64) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+func (s *Server) openImage(path string, size int64) (*imageFile, error) {
+	if !s.budget.takeImage() {
+		return nil, errImageFiles
+	}
+	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
 	if err != nil {
+		s.budget.images.Add(-1)
 		return nil, err
 	}
+	f := &imageFile{file, &s.budget}
 	info, err := f.Stat()
 	if err == nil && info.Size() != size {
-		err = fmt.Errorf("%s has %d bytes, its record says %d", path, info.Size(), size)
+		err = fmt.Errorf("%s has %d bytes, its record says %d: remove the image and import it again", path, info.Size(), size)
 	}
 	if err != nil {
 		_ = f.Close()
@@ -104,11 +123,12 @@ func openImage(path string, size int64) (*os.File, error) {
 
 // sendUnified follows net/http.ServeContent: Last-Modified, If-Modified-Since,
 // Range with If-Range.
-func (l *loop) sendUnified(c *conn, req *httpparse.Request, image *registry.Image, f *os.File, v versionPolicy) {
+func (l *loop) sendUnified(c *conn, req *httpparse.Request, image *registry.Image, f *imageFile, v versionPolicy) {
 	modified := image.ModTime
 	if httpparse.NotModified(req.IfModifiedSince, modified) {
 		_ = f.Close()
 		l.startHead(c, 304, v)
+		l.out = append(l.out, l.imageType(image)...)
 		l.out = httpparse.AppendTime(l.out, "Last-Modified", modified)
 		l.out = append(l.out, "\r\n"...)
 		return
@@ -124,27 +144,28 @@ func (l *loop) sendUnified(c *conn, req *httpparse.Request, image *registry.Imag
 		status = 206
 	case httpparse.RangeNoOverlap:
 		_ = f.Close()
-		l.respondText(c, 416, result.String(), v, fmt.Sprintf("Content-Range: bytes */%d\r\n", image.Size))
+		l.respondText(c, 416, result.String(), v, fmt.Sprintf("Content-Range: bytes */%d\r\n", image.Size)+l.imageType(image))
 		return
 	case httpparse.RangeInvalid:
 		_ = f.Close()
-		l.respondText(c, 416, result.String(), v)
+		l.respondText(c, 416, result.String(), v, l.imageType(image))
 		return
 	}
 	l.startHead(c, status, v)
 	l.out = append(l.out, rawHead+"Accept-Ranges: bytes\r\n"...)
+	l.out = append(l.out, l.imageType(image)...)
 	l.out = httpparse.AppendField(l.out, "Content-Disposition", "inline;filename="+image.Fingerprint+image.Ext)
 	l.out = httpparse.AppendTime(l.out, "Last-Modified", modified)
 	if status == 206 {
 		l.out = httpparse.AppendContentRange(l.out, start, length, image.Size)
 	}
-	l.sendSegments(c, v, []*os.File{f}, segment{file: f, offset: start, length: length})
+	l.sendSegments(c, v, []*imageFile{f}, segment{file: f, offset: start, length: length})
 }
 
 // sendSplit writes what Go's mime/multipart would: the parts metadata and
 // rootfs, "rootfs.img" for a virtual machine. Unlike LXD, which sends chunks,
 // it announces the length: both sizes are known, and HTTP/1.0 has no chunks.
-func (l *loop) sendSplit(c *conn, image *registry.Image, meta, rootfs *os.File, v versionPolicy) {
+func (l *loop) sendSplit(c *conn, image *registry.Image, meta, rootfs *imageFile, v versionPolicy) {
 	var random [30]byte
 	_, _ = rand.Read(random[:]) // never fails (crypto/rand)
 	boundary := hex.EncodeToString(random[:])
@@ -162,7 +183,8 @@ func (l *loop) sendSplit(c *conn, image *registry.Image, meta, rootfs *os.File, 
 	l.out = append(l.out, "Content-Type: multipart/form-data; boundary="...)
 	l.out = append(l.out, boundary...)
 	l.out = append(l.out, "\r\n"...)
-	l.sendSegments(c, v, []*os.File{meta, rootfs},
+	l.out = append(l.out, l.imageType(image)...)
+	l.sendSegments(c, v, []*imageFile{meta, rootfs},
 		part("", "metadata", "meta-"+image.Fingerprint+image.Ext),
 		segment{file: meta, length: image.Size},
 		part("\r\n", name, image.Fingerprint+image.RootfsExt),
@@ -172,7 +194,7 @@ func (l *loop) sendSplit(c *conn, image *registry.Image, meta, rootfs *os.File, 
 
 // sendSegments ends the head with the length of the body and makes the
 // segments the pending output of c, which owns the files from here on.
-func (l *loop) sendSegments(c *conn, v versionPolicy, files []*os.File, segments ...segment) {
+func (l *loop) sendSegments(c *conn, v versionPolicy, files []*imageFile, segments ...segment) {
 	var total int64
 	for _, s := range segments {
 		total += s.length

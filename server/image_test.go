@@ -303,3 +303,45 @@ func TestImageClients(t *testing.T) {
 	}
 	r.wantNoFiles()
 }
+
+// TestImageType: Incus says in each answer about an image what it is made of, and the others say nothing of it.
+func TestImageType(t *testing.T) {
+	for d := range numDialects {
+		for _, kind := range []string{"incus", "oci"} {
+			t.Run(d.String()+" "+kind, func(t *testing.T) {
+				r := newRig(t, Options{Loops: 1, Dialect: d})
+				r.withImages("c1")
+				properties := func(i *registry.Image) {
+					if kind == "oci" {
+						i.Properties = map[string]string{"type": "oci"}
+					}
+				}
+				unified := r.image([]byte("unified"), properties)
+				split := r.image([]byte("meta"), func(i *registry.Image) {
+					properties(i)
+					i.RootfsPath, i.RootfsSize = i.Path, i.Size
+				})
+				want := ""
+				if d == DialectIncus {
+					want = kind
+				}
+				c := r.dial("c1")
+				for fields, status := range map[string]int{
+					"": 200, "Range: bytes=0-1\r\n": 206, "If-Modified-Since: Wed, 04 Feb 2026 00:00:00 GMT\r\n": 304,
+					"Range: bytes=9-\r\n": 416, "Range: bytes=9-1\r\n": 416,
+				} {
+					c.send("GET " + exportPath(unified) + " HTTP/1.1\r\nHost: a\r\n" + fields + "\r\n")
+					if a := c.answer("GET"); a.status != status || a.fields.Get("X-Incus-Type") != want {
+						t.Errorf("%q: %q; want %d and type %q", fields, a.raw(), status, want)
+					}
+				}
+				if a := c.get(exportPath(split)); a.status != 200 || a.fields.Get("X-Incus-Type") != want {
+					t.Errorf("split: %q; want type %q", a.head, want)
+				}
+				if a := c.get(strings.Replace(exportPath(split), "images/", "images/0", 1)); a.status != 404 || a.fields.Get("X-Incus-Type") != "" {
+					t.Errorf("absent: %q; want no type", a.raw())
+				}
+			})
+		}
+	}
+}

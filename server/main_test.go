@@ -5,9 +5,12 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"devlxd/peer/peertest"
 )
 
 func TestMain(m *testing.M) {
+	peertest.Child()
 	if run := os.Getenv(childVariable); run != "" {
 		os.Exit(children[run]())
 	}

@@ -16,9 +16,9 @@ type collector struct {
 	s *Server
 
 	connections, subscribers, containers, bound, images *prometheus.Desc
-	accepted, pauses, identified, closed, requests      *prometheus.Desc
-	published, delivered, lost, ringBytes               *prometheus.Desc
-	duration, delay, lag                                *prometheus.Desc
+	accepted, pauses, identified, rejected, closed      *prometheus.Desc
+	requests, published, delivered, missed, overrun     *prometheus.Desc
+	ringBytes, duration, delay, lag                     *prometheus.Desc
 }
 
 // Collector returns the server's metrics, named devlxd_*.
@@ -35,12 +35,15 @@ func (s *Server) Collector() prometheus.Collector {
 		images:      desc("images", "Registered images."),
 		accepted:    desc("connections_accepted_total", "Guest connections accepted."),
 		pauses:      desc("accept_pauses_total", "Times that accepting paused because descriptors or memory ran out or the connection limit was reached."),
-		identified:  desc("identifications_total", "Peers by what the search for their container came to last, and by the outcome; reason none is success.", "path", "reason"),
+		identified:  desc("identifications_total", "Peers by what the search for their container came to last, and by what it found.", "path", "result"),
+		rejected:    desc("peers_rejected_total", "Peers that were refused, whatever the search came to.", "reason"),
 		closed:      desc("connections_closed_total", "Guest connections closed.", "reason"),
 		requests:    desc("requests_total", "Requests answered.", "route", "code"),
 		published:   desc("events_published_total", "Events published to rings.", "type"),
 		delivered:   desc("events_delivered_total", "Events written to subscribers.", "type"),
-		lost:        desc("subscribers_overrun_total", "Subscribers that were told that they lost events because they were too slow."),
+		missed: desc("events_lost_total", "Events that subscribers asked for and did not get, by why their connection ended.",
+			"type", "reason"),
+		overrun: desc("subscribers_overrun_total", "Subscribers that were told that they lost events because they were too slow."),
 		duration: desc("request_duration_seconds", "Time from reading the last byte of a request to handing its answer, or as much of it as "+
 			"the socket takes, to the kernel."),
 		delay:     desc("event_delivery_delay_seconds", "Time from the change that made an event to handing it to the kernel, for each subscriber of that time."),
@@ -73,10 +76,16 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(c.ringBytes, float64(st.RingBytes))
 	counter(c.accepted, sum(func(s *loopStats) uint64 { return s.accepted.Load() }))
 	counter(c.pauses, sum(func(s *loopStats) uint64 { return s.acceptPauses.Load() }))
-	counter(c.lost, sum(func(s *loopStats) uint64 { return s.lost.Load() }))
-	for p, path := range peer.AllPaths() {
-		for i, r := range peer.AllRejects() {
-			counter(c.identified, sum(func(s *loopStats) uint64 { return s.identified[p][i].Load() }), path.String(), r.String())
+	counter(c.overrun, sum(func(s *loopStats) uint64 { return s.lost.Load() }))
+	for i, r := range peer.AllRejects() {
+		var rejected uint64
+		for p, path := range peer.AllPaths() {
+			n := sum(func(s *loopStats) uint64 { return s.identified[p][i].Load() })
+			counter(c.identified, n, path.String(), resultLabel(r))
+			rejected += n
+		}
+		if r != peer.RejectNone {
+			counter(c.rejected, rejected, r.String())
 		}
 	}
 	for i, r := range AllCloseReasons() {
@@ -90,10 +99,22 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	for i, t := range registry.AllEventTypes() {
 		counter(c.published, st.Published(t), t.String())
 		counter(c.delivered, sum(func(s *loopStats) uint64 { return s.delivered[i].Load() }), t.String())
+		for j, r := range AllCloseReasons() {
+			counter(c.missed, sum(func(s *loopStats) uint64 { return s.missed[i][j].Load() }), t.String(), r.String())
+		}
 	}
 	ch <- sumHistograms(c.duration, c.s.loops, func(s *loopStats) *histogram { return &s.duration })
 	ch <- sumHistograms(c.delay, c.s.loops, func(s *loopStats) *histogram { return &s.delay })
 	ch <- sumHistograms(c.lag, c.s.loops, func(s *loopStats) *histogram { return &s.lag })
+}
+
+// resultLabel says what became of a peer: the reason why it was refused, or that
+// its container is known.
+func resultLabel(r peer.Reject) string {
+	if r == peer.RejectNone {
+		return "identified"
+	}
+	return r.String()
 }
 
 // Connections is the number of open guest connections.
@@ -116,7 +137,7 @@ type Totals struct {
 	Refused   uint64 // connections whose peer was not a container's root
 	Requests  uint64 // answered
 	Delivered uint64 // events, each subscriber's counted
-	Overrun   uint64 // subscribers that lost events
+	Overrun   uint64 // subscribers that were told that they lost events
 }
 
 // Totals reads the counters.

@@ -104,6 +104,33 @@ func TestHistograms(t *testing.T) {
 	}
 }
 
+// TestRejectedPeers: the search and the refusal are two views of the same peers.
+func TestRejectedPeers(t *testing.T) {
+	r := newRig(t, Options{Loops: 2})
+	r.container("c1", nil)
+	for peer, n := range map[string]int{"c1": 3, stranger: 2, nonRoot: 1} {
+		for range n {
+			r.dial(peer).get("/1.0")
+		}
+	}
+	text := r.scrape()
+	for _, want := range []string{
+		`devlxd_identifications_total{path="none",result="identified"} 3`,
+		`devlxd_identifications_total{path="none",result="unknown"} 2`,
+		`devlxd_identifications_total{path="none",result="uid"} 1`,
+		`devlxd_peers_rejected_total{reason="unknown"} 2`,
+		`devlxd_peers_rejected_total{reason="uid"} 1`,
+		`devlxd_peers_rejected_total{reason="gone"} 0`,
+	} {
+		if !strings.Contains(text, want+"\n") {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, `reason="none"`) {
+		t.Error("a peer that was not refused has a reason")
+	}
+}
+
 // TestHistogramBuckets: an upper bound belongs to its bucket (Prometheus: "le").
 func TestHistogramBuckets(t *testing.T) {
 	var h histogram

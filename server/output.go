@@ -2,7 +2,6 @@ package server
 
 import (
 	"errors"
-	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,7 +27,7 @@ const (
 // segment is a part of an answer body: immutable bytes, or a range of the file.
 type segment struct {
 	bytes  []byte
-	file   *os.File
+	file   *imageFile
 	offset int64
 	length int64
 	ahead  int64 // how far the page cache was asked to be; 0: not at all
@@ -40,7 +39,7 @@ type segment struct {
 type pending struct {
 	tail     []byte // to be written first
 	segments []segment
-	files    []*os.File // closed at the end
+	files    []*imageFile // closed at the end
 }
 
 // size is how many bytes are pending.

@@ -263,7 +263,7 @@ func TestMethods(t *testing.T) {
 
 func TestRefusedPeers(t *testing.T) {
 	texts := [numDialects]string{"pid not in container?", "Process ID not found in container", "pid not in container?"}
-	paths := []string{"GET /", "GET /1.0", "GET /1.0/config/user.foo", "PATCH /1.0", "GET /nope", "POST /1.0/events"}
+	paths := []string{"GET /", "GET /1.0", "GET /1.0/config/user.foo", "PATCH /1.0", "POST /1.0/events"}
 	for d := range numDialects {
 		for _, path := range paths {
 			t.Run(d.String()+" "+path, func(t *testing.T) {
@@ -286,6 +286,37 @@ func TestRefusedPeers(t *testing.T) {
 					c.send(request)
 					if got := c.answer("GET").raw(); got != want {
 						t.Errorf("not root: %q;\nwant %q", got, want)
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestUnknownPathOfRefusedPeer: the routers of the document and of Incus refuse a path before anybody looks at the peer; LXD has a handler for
+// every path, which looks first.
+func TestUnknownPathOfRefusedPeer(t *testing.T) {
+	for d := range numDialects {
+		for _, request := range []string{"GET /nope", "PATCH /1.0/", "GET /1.0/config/", "GET /1.0/ubuntu-pro", "POST /1.0/ubuntu-pro/token", "GET /%2F"} {
+			t.Run(d.String()+" "+request, func(t *testing.T) {
+				r := newRig(t, Options{Dialect: d})
+				r.container("c1", nil)
+				none := textAnswer("404 Not Found", "404 page not found")
+				want := map[string]string{stranger: none, nonRoot: none}
+				if d == DialectLXD {
+					want[stranger] = textAnswer("500 Internal Server Error", "Process ID not found in container", "Connection: close")
+					want[nonRoot] = textAnswer("401 Unauthorized", "Access denied for non-root user")
+				}
+				for name, want := range want {
+					c := r.dial(name)
+					c.send(request + " HTTP/1.1\r\nHost: lxd\r\nContent-Length: 2\r\n\r\n{}")
+					if got := c.answer("GET").raw(); got != want {
+						t.Errorf("%s: %q;\nwant %q", name, got, want)
+					}
+					if name == nonRoot || d != DialectLXD { // the body is not taken for a request
+						if a := c.get("/1.0"); a.status != map[string]int{stranger: 500, nonRoot: 401}[name] {
+							t.Errorf("%s: the next answer is %q", name, a.raw())
+						}
 					}
 				}
 			})

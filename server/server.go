@@ -5,14 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"devlxd/peer"
 	"devlxd/registry"
@@ -25,7 +22,7 @@ type Options struct {
 	Location string // of GET /1.0 in the lxd and incus dialects; default: the host name
 
 	Loops          int   // event loops; default: max(1, cores-1)
-	MaxConnections int64 // beyond it connections wait in the backlog; default: RLIMIT_NOFILE less 256, at least half of it
+	MaxConnections int64 // beyond it connections wait in the backlog; default: what RLIMIT_NOFILE leaves, see budget
 
 	HeaderTimeout time.Duration // 3 s: for a request head to be complete (LXD: ReadHeaderTimeout)
 	BodyTimeout   time.Duration // 10 s
@@ -60,14 +57,6 @@ func (o *Options) fill() error {
 	if o.Loops == 0 {
 		o.Loops = max(1, runtime.GOMAXPROCS(0)-1)
 	}
-	if o.MaxConnections == 0 {
-		var lim unix.Rlimit
-		if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
-			return os.NewSyscallError("getrlimit", err)
-		}
-		files := int64(min(lim.Cur, math.MaxInt32))
-		o.MaxConnections = max(files-256, files/2)
-	}
 	for field, value := range map[*time.Duration]time.Duration{
 		&o.HeaderTimeout: 3 * time.Second, &o.BodyTimeout: 10 * time.Second, &o.IdleTimeout: 30 * time.Second,
 		&o.WriteTimeout: 30 * time.Second, &o.PingInterval: 10 * time.Second, &o.CloseTimeout: 2 * time.Second,
@@ -96,6 +85,7 @@ type Server struct {
 	refused   *throttle // peers that were refused
 	loops     []*loop
 	socket    *socketFile
+	budget    budget
 	open      atomic.Int64 // connections of all loops
 	started   time.Time
 
@@ -129,6 +119,9 @@ func New(o Options) (*Server, error) {
 		farewells: farewells(), pingFrame: ws.AppendFrame(nil, ws.OpPing, nil),
 		bodies: [2][]byte{o.Dialect.apiBody(o.Location, false), o.Dialect.apiBody(o.Location, true)},
 		failed: make(chan error, o.Loops),
+	}
+	if err := s.budget.init(o.MaxConnections); err != nil {
+		return nil, err
 	}
 	options := registry.Options{
 		RenderValue: renderValue, FrameEvent: ws.TextFrame, Observer: s, Now: o.Now,

@@ -35,10 +35,11 @@ type loopStats struct {
 	requests     [numRoutes][len(statusCodes)]atomic.Uint64
 	subscribers  atomic.Int64
 	delivered    [numEventTypes]atomic.Uint64
-	lost         atomic.Uint64
-	duration     histogram // of requests
-	delay        histogram // of deliveries
-	lag          histogram // of ticks
+	lost         atomic.Uint64                                 // subscribers
+	missed       [numEventTypes][numCloseReasons]atomic.Uint64 // events
+	duration     histogram                                     // of requests
+	delay        histogram                                     // of deliveries
+	lag          histogram                                     // of ticks
 }
 
 // numEventTypes is the length of registry.AllEventTypes.
@@ -58,6 +59,15 @@ func eventIndex(t registry.EventType) int {
 		return 1
 	}
 	return 0
+}
+
+// miss counts the events that a subscriber asked for and did not get before its
+// connection ended for the reason. It is the rest of a sum that holds for each
+// subscriber: what was published to it is delivered, missed or under way.
+func (s *loopStats) miss(ring *registry.Ring, cursor *registry.Cursor, reason CloseReason) {
+	config, device := ring.Missed(cursor)
+	s.missed[eventIndex(registry.EventConfig)][reason].Add(config)
+	s.missed[eventIndex(registry.EventDevice)][reason].Add(device)
 }
 
 // answer counts an answered request.

@@ -8,6 +8,8 @@ type BindRequest struct {
 	Cgroup string `json:"cgroup,omitempty"`
 	// RootUID is the host uid that uid 0 of the container maps to; nil reads it from the process.
 	RootUID *uint32 `json:"root_uid,omitempty"`
+	// Was is what is remembered of the process, where it is bound again after a restart of the daemon; nil at its first bind.
+	Was *Facts `json:"-"`
 }
 
 // Facts are what a source remembers of a bound init process, to recognise it after a restart of the daemon. They never
@@ -25,6 +27,8 @@ type Facts struct {
 	PidNSIno uint64 `json:"pid_ns_ino,omitempty"`
 	// RootUID is the host uid of the container's root.
 	RootUID uint32 `json:"root_uid"`
+	// Privileged says that host uid 0 is mapped in the container.
+	Privileged bool `json:"privileged,omitempty"`
 }
 
 // SameProcess reports whether now, read from a living process, describes the process that f was saved from.
@@ -58,6 +62,7 @@ type Process interface {
 // Binder opens init processes. Safe for concurrent use.
 type Binder interface {
 	// Open examines the process of req and holds on to it. The error wraps [ErrNoProcess] when there is no such process
-	// or it has exited, and [ErrInvalid] when the process cannot be a container.
+	// or it has exited, and [ErrInvalid] when the process cannot be a container. Whatever comes of it, a privileged container
+	// that req.Was remembers is taken to run still, bound or not, for the identification of others.
 	Open(req BindRequest) (Process, error)
 }

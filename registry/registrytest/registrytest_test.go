@@ -14,11 +14,14 @@ func TestHelpersTogether(t *testing.T) {
 	b := host.Start(t, r, registry.Spec{Name: "c1"})
 	ring := b.Ring()
 	cursor := ring.Subscribe(registry.EventConfig)
-	if _, err := r.Put(registry.Spec{Name: "c1", Config: map[string]string{"user.a": "1", "security.devlxd": "false"}}); err != nil {
+	if _, err := r.Put(registry.Spec{Name: "c1", Config: map[string]string{"user.a": "1"}}); err != nil {
 		t.Fatal(err)
 	}
 	if got := registrytest.Payloads(registrytest.Drain(t, ring, &cursor)); len(got) != 1 {
 		t.Errorf("drained %q; want one event", got)
+	}
+	if _, err := r.Put(registry.Spec{Name: "c1", Config: map[string]string{"security.devlxd": "false"}}); err != nil {
+		t.Fatal(err)
 	}
 	if got := host.Open(); got != 1 {
 		t.Errorf("Open = %d; want 1", got)

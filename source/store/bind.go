@@ -122,7 +122,9 @@ func (s *Store) rebind(name string, bound *boundRecord) bool {
 		return false
 	}
 	log := s.log.With("container", name, "pid", bound.request.PID)
-	proc, err := s.binder.Open(bound.request)
+	req := bound.request
+	req.Was = &bound.facts
+	proc, err := s.binder.Open(req)
 	switch {
 	case errors.Is(err, source.ErrNoProcess):
 		log.Debug("container has stopped")

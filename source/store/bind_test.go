@@ -41,7 +41,9 @@ func TestBindDefaults(t *testing.T) {
 	stored, given := uint32(100000), uint32(200000)
 	h := newHarness(t)
 	h.must(h.AddContainer(source.NewContainer{Name: "c", Cgroup: "/stored", RootUID: &stored}))
-	h.binder.start(70)
+	facts := h.binder.start(70)
+	facts.Privileged = true
+	h.binder.alive[70] = facts
 	for _, c := range []struct {
 		name      string
 		req, want source.BindRequest
@@ -56,6 +58,7 @@ func TestBindDefaults(t *testing.T) {
 				t.Fatalf("process opened by %+v; want %+v", got, c.want)
 			}
 			h.reopen() // opens it by what served at the bind
+			c.want.Was = &facts
 			if got := h.binder.last(); !reflect.DeepEqual(got, c.want) {
 				t.Fatalf("process opened after a restart by %+v; want %+v", got, c.want)
 			}
@@ -186,6 +189,38 @@ func TestBindRunningOlderKernel(t *testing.T) {
 	facts.PidNSIno++
 	h.binder.alive[70] = facts
 	h.must(h.Bind("c", source.BindRequest{PID: 71}))
+}
+
+// TestRebindToldOfAll: the binder hears of what is remembered of every process that was ever bound, be it gone, replaced, or impossible to examine:
+// a privileged one may run on unbound.
+func TestRebindToldOfAll(t *testing.T) {
+	h := newHarness(t)
+	want := make(map[int]source.Facts)
+	for n, name := range []string{"runs", "exited", "replaced", "stopped-before"} {
+		pid := 70 + n
+		f := h.binder.start(pid)
+		f.Privileged = n%2 == 0
+		f.RootUID = uint32(n)
+		h.binder.alive[pid], want[pid] = f, f
+		h.must(h.AddContainer(source.NewContainer{Name: name, PID: pid}))
+	}
+	h.must(h.AddContainer(source.NewContainer{Name: "never-bound"}))
+	c, _ := h.reg.Container("stopped-before")
+	h.reg.Stop(c.Binding())
+	h.binder.exit(71)
+	h.binder.start(72)
+	h.binder.requests = nil
+	h.reopen()
+	got := make(map[int]source.Facts)
+	for _, req := range h.binder.requests {
+		got[req.PID] = *req.Was
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("opened with %+v; want %+v", got, want)
+	}
+	if h.running("runs") != 70 || h.running("exited") != 0 || h.running("replaced") != 0 {
+		t.Error("another container runs than the one that does")
+	}
 }
 
 func TestRebind(t *testing.T) {

@@ -20,7 +20,9 @@
 // byte, and the registry empty. The same holds for a file of a newer version ([source.ErrNewer]).
 //
 // Running containers stay bound. With each bind the facts of the init process are stored, and Open binds it again if it
-// is still the same process by [source.Facts.SameProcess]. Any other outcome leaves the container stopped.
+// is still the same process by [source.Facts.SameProcess]. Any other outcome leaves the container stopped. The binder is
+// given these facts, so that a container keeps the cgroup it was bound with while its init moves below it, and so that a
+// privileged one counts for the identification of others although it may not be bound again.
 //
 // # Images
 //

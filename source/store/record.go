@@ -21,6 +21,13 @@ const (
 	checksumLen      = 4
 )
 
+// What a container record says of the last bind, before its facts.
+const (
+	neverBound = iota
+	boundBefore
+	boundPrivileged
+)
+
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Reasons why a record is not one.
@@ -88,10 +95,14 @@ func (r *containerRecord) encode() []byte {
 		b = appendMap(b, r.devices[dev])
 	}
 	if r.bound == nil {
-		return appendChecksum(append(b, 0))
+		return appendChecksum(append(b, neverBound))
 	}
 	q, f := &r.bound.request, &r.bound.facts
-	b = binary.AppendUvarint(append(b, 1), uint64(q.PID))
+	mark := byte(boundBefore)
+	if f.Privileged {
+		mark = boundPrivileged
+	}
+	b = binary.AppendUvarint(append(b, mark), uint64(q.PID))
 	b = appendUID(appendString(b, q.Cgroup), q.RootUID)
 	b = appendString(b, f.BootID)
 	for _, n := range [...]uint64{uint64(f.PID), f.PidfdInode, f.CgroupID, f.PidNSIno, uint64(f.RootUID)} {
@@ -134,12 +145,13 @@ func (d *decoder) container() (*containerRecord, error) {
 			r.devices[dev] = config
 		}
 	}
-	if d.uvarint(1) == 1 {
+	if mark := d.uvarint(boundPrivileged); mark != neverBound {
 		r.bound = new(boundRecord)
 		r.bound.request = source.BindRequest{PID: int(d.uvarint(maxPID)), Cgroup: d.string(), RootUID: d.uid()}
 		r.bound.facts = source.Facts{
 			BootID: d.string(), PID: int(d.uvarint(maxPID)), PidfdInode: d.uvarint(math.MaxUint64), CgroupID: d.uvarint(math.MaxUint64),
 			PidNSIno: d.uvarint(math.MaxUint64), RootUID: uint32(d.uvarint(math.MaxUint32)),
+			Privileged: mark == boundPrivileged,
 		}
 	}
 	return r, d.close()
