@@ -58,12 +58,13 @@ func (s *Server) healthz(r *request) (reply, error) {
 	return reply{done: true}, nil
 }
 
-// readyz: guests are served.
+// readyz: guests are served. They are not before the first full load of
+// containers, and no longer once the daemon is ending.
 func (s *Server) readyz(r *request) (reply, error) {
 	if s.isReady() {
 		sendText(r.RequestCtx, http.StatusOK, "ready\n")
 	} else {
-		sendText(r.RequestCtx, http.StatusServiceUnavailable, "not ready: containers are still being loaded\n")
+		sendText(r.RequestCtx, http.StatusServiceUnavailable, "not ready: containers are being loaded, or the server is ending\n")
 	}
 	return reply{done: true}, nil
 }

@@ -69,8 +69,10 @@ func TestHealthAndMetrics(t *testing.T) {
 		body  string
 	}{
 		{"/healthz", false, 200, "text/plain; charset=utf-8", "ok\n"},
-		{"/readyz", false, 503, "text/plain; charset=utf-8", "not ready: containers are still being loaded\n"},
+		{"/readyz", false, 503, "text/plain; charset=utf-8", "not ready: containers are being loaded, or the server is ending\n"},
 		{"/readyz", true, 200, "text/plain; charset=utf-8", "ready\n"},
+		{"/healthz", true, 200, "text/plain; charset=utf-8", "ok\n"},
+		{"/readyz", false, 503, "text/plain; charset=utf-8", "not ready: containers are being loaded, or the server is ending\n"},
 		{"/metrics", true, 200, "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
 			"# HELP devlxd_test_total Tests.\n# TYPE devlxd_test_total counter\ndevlxd_test_total 3\n"},
 	} {
@@ -117,7 +119,7 @@ func TestMetricsListenerHasNothingElse(t *testing.T) {
 		code         int
 	}{
 		{"GET", "/", 404}, {"GET", "/1.0", 404}, {"GET", "/1.0/containers", 404}, {"DELETE", "/1.0/containers/c1", 404},
-		{"GET", "/1.0/../metrics", 404}, {"POST", "/metrics", 405}, {"DELETE", "/healthz", 405}, {"HEAD", "/healthz", 200},
+		{"GET", "/1.0/../metrics", 404}, {"POST", "/metrics", 405}, {"DELETE", "/healthz", 405}, {"HEAD", "/healthz", 200}, {"HEAD", "/readyz", 200},
 		{"GET", "/metrics", 404}, // no gatherer
 	} {
 		req, _ := http.NewRequest(c.method, "http://"+tcp+c.path, nil)

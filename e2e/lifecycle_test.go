@@ -14,13 +14,13 @@ import (
 // listed is the state of a container in "container list".
 func (d *daemon) listed(name string) string {
 	d.t.Helper()
-	var rows []struct{ Name, State string }
+	var rows []struct{ Name, Status string }
 	if err := json.Unmarshal([]byte(d.cli("container", "list", "-f", "json")), &rows); err != nil {
 		d.t.Fatal(err)
 	}
 	for _, r := range rows {
 		if r.Name == name {
-			return strings.ToLower(r.State)
+			return strings.ToLower(r.Status)
 		}
 	}
 	return "absent"

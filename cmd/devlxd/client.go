@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"devlxd/admin/client"
 )
@@ -19,21 +20,29 @@ func clientCommand(cmd *cobra.Command, run func(cmd *cobra.Command, c *client.Cl
 		dir = env
 	}
 	runDir := cmd.Flags().String("run-dir", dir, "directory of the daemon's sockets (or DEVLXD_RUN_DIR)")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error { return run(cmd, client.InRunDir(*runDir), args) }
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if *runDir == "" {
+			return usageError(errors.New("--run-dir is empty: give a directory"))
+		}
+		return run(cmd, client.InRunDir(*runDir), args)
+	}
 	return cmd
 }
 
 // parent is a command that only has subcommands.
 func parent(use, short string, children ...*cobra.Command) *cobra.Command {
-	cmd := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
-		return usageError(fmt.Errorf("%s needs a subcommand: see devlxd %s --help", cmd.Name(), cmd.Name()))
-	}}
+	cmd := &cobra.Command{Use: use, Short: short}
 	cmd.AddCommand(children...)
 	return cmd
 }
 
-// pairs reads KEY=VALUE arguments. The value "-" stands for standard input,
-// which can be used once.
+// dashHelp is the help on the value "-".
+const dashHelp = `
+As with lxc, the value "-" stands for standard input, unless that is a terminal.
+To set the value "-" itself, write it there: printf - | devlxd `
+
+// pairs reads KEY=VALUE arguments. The value "-" stands for standard input, which can be used once; as in LXD's client
+// (lxc/utils.go, getConfig) it stands for itself where that is a terminal.
 func pairs(args []string, stdin io.Reader) (map[string]string, error) {
 	set := make(map[string]string, len(args))
 	read := false
@@ -45,14 +54,14 @@ func pairs(args []string, stdin io.Reader) (map[string]string, error) {
 		if _, twice := set[key]; twice {
 			return nil, usageError(fmt.Errorf("key %q is given twice", key))
 		}
-		if value == "-" {
+		if value == "-" && !isTerminal(stdin) {
 			if read {
 				return nil, usageError(errors.New("standard input (KEY=-) can be the value of one key only"))
 			}
 			read = true
 			data, err := io.ReadAll(stdin)
 			if err != nil {
-				return nil, fmt.Errorf("cannot read standard input: %w", err)
+				return nil, fmt.Errorf("cannot read standard input: %w: give it a file or a pipe", err)
 			}
 			value = string(data)
 		}
@@ -61,13 +70,7 @@ func pairs(args []string, stdin io.Reader) (map[string]string, error) {
 	return set, nil
 }
 
-// rootUIDFlag is --root-uid: nil when it is not given.
-func rootUIDFlag(cmd *cobra.Command) func() *uint32 {
-	uid := cmd.Flags().Uint32("root-uid", 0, "host uid of the container's root (default: read from the process)")
-	return func() *uint32 {
-		if !cmd.Flags().Changed("root-uid") {
-			return nil
-		}
-		return uid
-	}
+func isTerminal(r io.Reader) bool {
+	f, ok := r.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
 }

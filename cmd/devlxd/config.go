@@ -16,7 +16,8 @@ func newConfigCommand() *cobra.Command {
 }
 
 func configSet() *cobra.Command {
-	cmd := &cobra.Command{Use: "set NAME KEY=VALUE...", Short: "Set keys in one atomic change", Args: cobra.MinimumNArgs(2),
+	cmd := &cobra.Command{Use: "set NAME KEY=VALUE...", Short: "Set keys in one atomic change",
+		Long:    "Set keys in one atomic change.\n" + dashHelp + "config set web user.x=-",
 		Example: "  devlxd config set web user.role=frontend user.zone=b\n  devlxd config set web cloud-init.user-data=- < user-data"}
 	return clientCommand(cmd, func(cmd *cobra.Command, c *client.Client, args []string) error {
 		set, err := pairs(args[1:], cmd.InOrStdin())
@@ -28,14 +29,14 @@ func configSet() *cobra.Command {
 }
 
 func configUnset() *cobra.Command {
-	cmd := &cobra.Command{Use: "unset NAME KEY...", Short: "Unset keys in one atomic change", Args: cobra.MinimumNArgs(2)}
+	cmd := &cobra.Command{Use: "unset NAME KEY...", Short: "Unset keys in one atomic change"}
 	return clientCommand(cmd, func(cmd *cobra.Command, c *client.Client, args []string) error {
 		return c.UpdateConfig(cmd.Context(), args[0], admin.Change{Unset: args[1:]})
 	})
 }
 
 func configGet() *cobra.Command {
-	cmd := &cobra.Command{Use: "get NAME KEY", Short: "Print a value", Args: cobra.ExactArgs(2)}
+	cmd := &cobra.Command{Use: "get NAME KEY", Short: "Print a value"}
 	return clientCommand(cmd, func(cmd *cobra.Command, c *client.Client, args []string) error {
 		config, err := c.Config(cmd.Context(), args[0])
 		if err != nil {
@@ -51,20 +52,17 @@ func configGet() *cobra.Command {
 }
 
 func configShow() *cobra.Command {
-	cmd := &cobra.Command{Use: "show NAME", Short: "Print all keys", Args: cobra.ExactArgs(1)}
-	format := cmd.Flags().StringP("format", "f", "yaml", "yaml, json, table or csv")
+	cmd := &cobra.Command{Use: "show NAME", Short: "Print all keys"}
+	format := formatFlag(cmd, formatYAML)
 	return clientCommand(cmd, func(cmd *cobra.Command, c *client.Client, args []string) error {
 		config, err := c.Config(cmd.Context(), args[0])
 		if err != nil {
 			return err
 		}
-		if *format == "yaml" || *format == "json" {
-			return printDocument(cmd, *format, config)
-		}
-		t := table{head: []string{"key", "value"}}
+		t := &table{head: []string{"key", "value"}}
 		for _, key := range slices.Sorted(maps.Keys(config)) {
 			t.add(key, config[key])
 		}
-		return t.print(cmd, *format)
+		return show(cmd, *format, config, t)
 	})
 }

@@ -36,7 +36,9 @@ type daemonConfig struct {
 	Metrics  string // address; "" or "off": no metrics listener
 	Dialect  server.Dialect
 	Loops    int // 0: the server's default
-	Log      *slog.Logger
+	// ProofAlways demands the pid namespace of every peer, see peer.Options.PidNSAlways.
+	ProofAlways bool
+	Log         *slog.Logger
 }
 
 // daemon is a running devlxd: guest server, store, admin API and metrics.
@@ -73,9 +75,9 @@ func startDaemon(ctx context.Context, cfg daemonConfig) (d *daemon, err error) {
 		}
 	}()
 	if err := os.MkdirAll(cfg.RunDir, 0o755); err != nil {
-		return d, fmt.Errorf("cannot create the run directory: %w", err)
+		return d, fmt.Errorf("cannot create the run directory: %w: choose another with --run-dir", err)
 	}
-	if d.host, err = peer.Probe(peer.Options{}); err != nil {
+	if d.host, err = peer.Probe(peer.Options{PidNSAlways: cfg.ProofAlways}); err != nil {
 		return d, fmt.Errorf("cannot identify peers on this kernel: %w", err)
 	}
 	d.logProbe()
@@ -237,5 +239,17 @@ func (d *daemon) status() admin.Status {
 	for _, c := range d.host.Checks() {
 		s.Identity.Checks = append(s.Identity.Checks, admin.Check{Name: c.Name, OK: c.OK, Detail: c.Detail})
 	}
+	s.Identity.Checks = append(s.Identity.Checks, admin.Check{Name: "pid namespace proof", OK: true, Detail: d.proof()})
 	return s
+}
+
+// proof says of whom the pid namespace is demanded as a second proof.
+func (d *daemon) proof() string {
+	switch {
+	case d.cfg.ProofAlways:
+		return "always: demanded of every guest"
+	case d.host.PidNSRequired():
+		return "auto: demanded of every guest, since a privileged container is known"
+	}
+	return "auto: demanded of no guest, since no privileged container is known"
 }

@@ -39,7 +39,6 @@ first one that is wrong ends the demo with exit code 1. Nothing is left behind.
 It needs no image, no network, and no root where the host allows unprivileged user
 namespaces; as root it shows a little more.`,
 		Example: "  devlxd demo\n  devlxd demo --dialect lxd\n  devlxd demo --keep",
-		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d, err := parseDialect(dialect)
 			if err != nil {
@@ -69,13 +68,13 @@ func runDemo(cmd *cobra.Command, dialect server.Dialect, keep bool) error {
 	interrupted := ctx.Err() != nil
 	stop() // a second signal kills at once
 	if cerr := d.close(); cerr != nil {
-		return oneLine(errors.Join(err, fmt.Errorf("cannot clean up: %w", cerr)))
+		return errors.Join(err, fmt.Errorf("cannot clean up: %w", cerr))
 	}
 	switch {
 	case errors.Is(err, context.Canceled) && interrupted:
 		return errors.New("interrupted; everything was removed")
 	case err != nil:
-		return oneLine(err)
+		return err
 	}
 	return d.tour.Summary("the server, the containers and the files are gone")
 }
@@ -92,11 +91,6 @@ func demoDir() (string, error) {
 		return "", err
 	}
 	return dir, os.Chmod(dir, 0o711)
-}
-
-// oneLine joins the lines of an error.
-func oneLine(err error) error {
-	return errors.New(strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' }), "; "))
 }
 
 // demoRun is one demo: a directory, a daemon in it and a tour of that.

@@ -167,7 +167,7 @@ func TestDemoKeep(t *testing.T) {
 func TestDemoUsage(t *testing.T) {
 	d := startDemo(t, nil, "--dialect", "klingon")
 	_, code := d.rest()
-	if want := "devlxd: --dialect: unknown dialect \"klingon\": use document, lxd or incus\n"; code != exitUsage || d.stderr.String() != want {
+	if want := "devlxd demo: --dialect: unknown dialect \"klingon\": use document, lxd or incus: see 'devlxd demo --help'\n"; code != exitUsage || d.stderr.String() != want {
 		t.Errorf("exit code %d and %q, want %d and %q", code, d.stderr.String(), exitUsage, want)
 	}
 }

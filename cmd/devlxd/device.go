@@ -17,7 +17,7 @@ func newDeviceCommand() *cobra.Command {
 }
 
 func deviceAdd() *cobra.Command {
-	cmd := &cobra.Command{Use: "add NAME DEVICE TYPE [KEY=VALUE...]", Short: "Add a device", Args: cobra.MinimumNArgs(3),
+	cmd := &cobra.Command{Use: "add NAME DEVICE TYPE [KEY=VALUE...]", Short: "Add a device",
 		Example: "  devlxd device add web eth0 nic network=br0"}
 	return clientCommand(cmd, func(cmd *cobra.Command, c *client.Client, args []string) error {
 		config, err := pairs(args[3:], cmd.InOrStdin())
@@ -33,7 +33,9 @@ func deviceAdd() *cobra.Command {
 }
 
 func deviceSet() *cobra.Command {
-	cmd := &cobra.Command{Use: "set NAME DEVICE KEY=VALUE...", Short: "Set properties of a device", Args: cobra.MinimumNArgs(3)}
+	cmd := &cobra.Command{Use: "set NAME DEVICE KEY=VALUE...", Short: "Set properties of a device",
+		Long:    "Set properties of a device in one atomic change.\n" + dashHelp + "device set web eth0 user.x=-",
+		Example: "  devlxd device set web eth0 network=br1 mtu=9000"}
 	return clientCommand(cmd, func(cmd *cobra.Command, c *client.Client, args []string) error {
 		set, err := pairs(args[2:], cmd.InOrStdin())
 		if err != nil {
@@ -44,24 +46,21 @@ func deviceSet() *cobra.Command {
 }
 
 func deviceRemove() *cobra.Command {
-	cmd := &cobra.Command{Use: "remove NAME DEVICE", Short: "Remove a device", Args: cobra.ExactArgs(2)}
+	cmd := &cobra.Command{Use: "remove NAME DEVICE", Short: "Remove a device"}
 	return clientCommand(cmd, func(cmd *cobra.Command, c *client.Client, args []string) error {
 		return c.RemoveDevice(cmd.Context(), args[0], args[1])
 	})
 }
 
 func deviceList() *cobra.Command {
-	cmd := &cobra.Command{Use: "list NAME", Short: "List devices", Args: cobra.ExactArgs(1)}
-	format := formatFlag(cmd)
+	cmd := &cobra.Command{Use: "list NAME", Short: "List devices"}
+	format := formatFlag(cmd, formatTable)
 	return clientCommand(cmd, func(cmd *cobra.Command, c *client.Client, args []string) error {
 		devices, err := c.Devices(cmd.Context(), args[0])
 		if err != nil {
 			return err
 		}
-		if *format == "yaml" || *format == "json" {
-			return printDocument(cmd, *format, devices)
-		}
-		t := table{head: []string{"name", "type", "config"}}
+		t := &table{head: []string{"name", "type", "config"}}
 		for _, name := range slices.Sorted(maps.Keys(devices)) {
 			var config []string
 			for _, key := range slices.Sorted(maps.Keys(devices[name])) {
@@ -71,6 +70,6 @@ func deviceList() *cobra.Command {
 			}
 			t.add(name, devices[name]["type"], strings.Join(config, " "))
 		}
-		return t.print(cmd, *format)
+		return show(cmd, *format, devices, t)
 	})
 }

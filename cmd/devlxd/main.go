@@ -24,16 +24,7 @@ func main() {
 	os.Exit(execute(context.Background(), os.Args[1:]))
 }
 
-// usage is an error in how a command was called.
-type usage struct{ error }
-
-// Unwrap gives what is wrong.
-func (u usage) Unwrap() error { return u.error }
-
-// usageError makes err end the command with exit code 2.
-func usageError(err error) error { return usage{err} }
-
-// execute runs one command and returns its exit code.
+// execute runs one command and returns its exit code. An error is one line on standard error, whatever its text has in it.
 func execute(ctx context.Context, args []string) int {
 	root := newRootCommand()
 	root.SetArgs(args)
@@ -41,29 +32,40 @@ func execute(ctx context.Context, args []string) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(os.Stderr, "devlxd: %v\n", err)
-	// An error before a command's own code ran is about its arguments.
-	if u := (usage{}); errors.As(err, &u) || !cmd.SilenceUsage {
+	if errors.As(err, new(usage)) {
+		path := cmd.CommandPath()
+		fmt.Fprintf(os.Stderr, "%s: %s: see '%s --help'\n", path, oneLine(err), path)
 		return exitUsage
 	}
+	fmt.Fprintf(os.Stderr, "devlxd: %s\n", oneLine(err))
 	return exitFailed
 }
 
 // newRootCommand lists the commands.
 func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "devlxd",
-		Short:         "The LXD guest API for every container of a host",
+		Use:   "devlxd",
+		Short: "The LXD guest API for every container of a host",
+		Long: `The LXD guest API for every container of a host.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage. An error is one line on standard error.`,
 		Version:       version,
 		SilenceErrors: true,
-		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
-			cmd.SilenceUsage = true
+		SilenceUsage:  true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return needsCommand(cmd, args)
+			}
+			return cmd.Help()
 		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		Args: cobra.NoArgs,
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError(err) })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError(flagError(err)) })
 	root.AddCommand(newServeCommand(), newContainerCommand(), newConfigCommand(), newDeviceCommand(), newImageCommand(),
 		newMonitorCommand(), newStatusCommand(), newCheckCommand(), newDoctorCommand(), newDemoCommand())
+	root.SetHelpCommand(newHelpCommand())
+	// Cobra adds these two when a command is run, which is too late for checkUsage.
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	checkUsage(root)
 	return root
 }

@@ -19,6 +19,7 @@ const runEnv = "DEVLXD_TEST_RUN"
 const (
 	runPlain    = "plain"
 	runNoUserNS = "no user namespaces" // switches them off first; for the root of one
+	runNoPidfds = "no pidfds"          // on a kernel that is too old
 )
 
 func TestMain(m *testing.M) {
@@ -30,6 +31,12 @@ func TestMain(m *testing.M) {
 	switch os.Getenv(runEnv) {
 	case runNoUserNS:
 		if err := os.WriteFile("/proc/sys/user/max_user_namespaces", []byte("0"), 0); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(exitFailed)
+		}
+		os.Exit(execute(context.Background(), os.Args[1:]))
+	case runNoPidfds:
+		if err := hidePidfds(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(exitFailed)
 		}

@@ -13,10 +13,21 @@ import (
 	"devlxd/admin/client"
 )
 
+// Types of events.
+const (
+	eventConfig = "config"
+	eventDevice = "device"
+)
+
 func newMonitorCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "monitor NAME", Short: "Print the events of a running container, one JSON object a line", Args: cobra.ExactArgs(1)}
+	cmd := &cobra.Command{Use: "monitor NAME", Short: "Print the events of a running container, one JSON object a line"}
 	types := cmd.Flags().StringSlice("type", nil, "config, device, or both separated by a comma (default: both)")
 	return clientCommand(cmd, func(cmd *cobra.Command, c *client.Client, args []string) error {
+		for _, t := range *types {
+			if t != eventConfig && t != eventDevice {
+				return usageError(fmt.Errorf("--type: unknown event type %q: use config, device or both with a comma", t))
+			}
+		}
 		ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM)
 		defer stop()
 		stream, err := c.Monitor(ctx, args[0], client.MonitorOptions{Types: *types})

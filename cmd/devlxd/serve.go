@@ -31,12 +31,18 @@ func newServeCommand() *cobra.Command {
 Mount the directory RUN_DIR/guest (not the socket) into containers at /dev/lxd,
 so that a new socket shows up in running containers.
 
+A privileged container can move itself into the cgroup of another one. So once
+devlxd knows of a privileged container, every guest must be in the pid namespace
+of its container too (--identity-proof auto). If privileged containers run on this
+host that devlxd is never told of, give --identity-proof always. It costs about
+4 us for each connection, and guests that exit before they are accepted are
+refused.
+
 SIGTERM or SIGINT ends the server: it stops accepting, answers what is under
 way, closes websockets with 1001 and exits within 5 seconds.`,
 		Example: `  devlxd serve
   devlxd serve --run-dir /run/devlxd --state-dir /var/lib/devlxd --dialect lxd
   devlxd serve --metrics off`,
-		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := s.daemonConfig(newLogger(os.Stderr))
 			if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 
@@ -16,6 +17,12 @@ const (
 	defaultRunDir   = "/run/devlxd"
 	defaultStateDir = "/var/lib/devlxd"
 	defaultMetrics  = "127.0.0.1:9778"
+)
+
+// Values of --identity-proof.
+const (
+	proofAuto   = "auto"
+	proofAlways = "always"
 )
 
 // setting is one value of the daemon: a flag, or an environment variable, or a
@@ -43,6 +50,7 @@ func (s *settings) bind(cmd *cobra.Command) {
 		{Name: "state-dir", Value: defaultStateDir, env: "DEVLXD_STATE_DIR", usage: "directory of the store and the images"},
 		{Name: "metrics", Value: defaultMetrics, env: "DEVLXD_METRICS", usage: "address of the Prometheus metrics, or off"},
 		{Name: "dialect", Value: server.DialectDocument.String(), env: "DEVLXD_DIALECT", usage: "whose bodies and texts guests see: document, lxd or incus"},
+		{Name: "identity-proof", Value: proofAuto, env: "DEVLXD_IDENTITY_PROOF", usage: "when guests are told apart by their pid namespace too: auto or always"},
 	}
 	for i := range s.values {
 		v := &s.values[i]
@@ -66,12 +74,20 @@ func (s *settings) resolve() ([]setting, error) {
 	if _, err := parseDialect(s.value("dialect")); err != nil {
 		return nil, usageError(err)
 	}
+	if proof := s.value("identity-proof"); proof != proofAuto && proof != proofAlways {
+		return nil, usageError(fmt.Errorf("--identity-proof: unknown value %q: use %s or %s", proof, proofAuto, proofAlways))
+	}
 	if s.loops < 0 {
 		return nil, usageError(fmt.Errorf("--loops: %d is negative: leave it out or give a number of loops", s.loops))
 	}
 	for _, name := range []string{"run-dir", "state-dir"} {
 		if s.value(name) == "" {
 			return nil, usageError(fmt.Errorf("--%s is empty: give a directory", name))
+		}
+	}
+	if address := s.value("metrics"); address != "" && address != "off" {
+		if _, _, err := net.SplitHostPort(address); err != nil {
+			return nil, usageError(fmt.Errorf("--metrics: %w: give HOST:PORT or off", err))
 		}
 	}
 	return s.values, nil
@@ -95,7 +111,7 @@ func (s *settings) daemonConfig(log *slog.Logger) (daemonConfig, error) {
 	if err != nil {
 		return daemonConfig{}, err
 	}
-	cfg := daemonConfig{Metrics: s.value("metrics"), Dialect: dialect, Loops: s.loops, Log: log}
+	cfg := daemonConfig{Metrics: s.value("metrics"), Dialect: dialect, Loops: s.loops, ProofAlways: s.value("identity-proof") == proofAlways, Log: log}
 	for dir, name := range map[*string]string{&cfg.RunDir: "run-dir", &cfg.StateDir: "state-dir"} {
 		if *dir, err = filepath.Abs(s.value(name)); err != nil {
 			return daemonConfig{}, err

@@ -33,7 +33,14 @@ var allowed = map[string][]string{
 	"internal/sandbox": {},
 	"internal/demo":    {"internal/sandbox"},
 	"cmd/devlxd":       {"admin", "admin/client", "httpparse", "internal/demo", "internal/sandbox", "peer", "registry", "server", "source", "source/store", "ws"},
+	"cmd/devlxd-load":  {"bench/rival", "loadtest", "loadtest/guests", "loadtest/report", "loadtest/target"},
+	"loadtest":         {"loadtest/guests", "loadtest/report", "loadtest/target"},
+	"loadtest/guests":  {},
 	"loadtest/report":  {},
+	// The client side of an admin API and of the rivals' control is all that it needs of them.
+	"loadtest/target": {"admin", "admin/client", "bench/rival"},
+	"bench":           {"httpparse", "peer", "registry", "server", "source", "ws"},
+	"bench/rival":     {},
 	// Helpers for tests, which may look at the package they help with.
 	"peer/peertest":         {"peer"},
 	"ws/wstest":             {"ws"},
