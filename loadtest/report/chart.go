@@ -11,20 +11,24 @@ import (
 
 // Chart is a plot of lines.
 type Chart struct {
-	Title string
-	X, Y  Axis
-	Lines []Line
+	Title string `json:"title"`
+	X     Axis   `json:"x"`
+	Y     Axis   `json:"y"`
+	Lines []Line `json:"lines"`
 }
 
 // Axis is one direction of a chart.
 type Axis struct {
-	Label string
-	Log   bool
+	Label string `json:"label"`
+	Log   bool   `json:"log,omitempty"`
 	// Ticks are where the axis is labelled; nil: chosen by the values.
-	Ticks []Tick
+	Ticks []Tick `json:"-"`
 	// Format writes a value; nil: as a number.
-	Format func(float64) string
+	Format func(float64) string `json:"-"`
 }
+
+// Micros is the Format of an axis in microseconds.
+func Micros(us float64) string { return duration(us) }
 
 // Tick is a label of an axis.
 type Tick struct {
@@ -34,8 +38,8 @@ type Tick struct {
 
 // Line is a series of points in order of X.
 type Line struct {
-	Name   string
-	Points [][2]float64
+	Name   string       `json:"name"`
+	Points [][2]float64 `json:"points"`
 }
 
 // Size of a chart and its margins, in CSS pixels.

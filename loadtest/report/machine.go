@@ -16,14 +16,23 @@ func ThisMachine(command []string) Machine {
 	if name := procField("/proc/cpuinfo", "model name"); name != "" {
 		m.CPU = name
 	}
-	if kib, err := strconv.ParseUint(strings.TrimSuffix(procField("/proc/meminfo", "MemTotal"), " kB"), 10, 64); err == nil {
-		m.Memory = kib << 10
-	}
+	m.Memory = memory("MemTotal")
 	var u unix.Utsname
 	if unix.Uname(&u) == nil {
 		m.Kernel = unix.ByteSliceToString(u.Sysname[:]) + " " + unix.ByteSliceToString(u.Release[:])
 	}
 	return m
+}
+
+// MemoryAvailable is how many bytes of memory programs could still use (MemAvailable of proc_meminfo(5)); 0: not known.
+func MemoryAvailable() uint64 { return memory("MemAvailable") }
+
+func memory(field string) uint64 {
+	kib, err := strconv.ParseUint(strings.TrimSuffix(procField("/proc/meminfo", field), " kB"), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return kib << 10
 }
 
 // procField returns the value of the first line "NAME : VALUE" of a file (proc_cpuinfo(5), proc_meminfo(5)).

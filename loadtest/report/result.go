@@ -14,6 +14,7 @@ import (
 type Result struct {
 	Target      string    `json:"target"`
 	Scenario    string    `json:"scenario"`
+	Variant     string    `json:"variant,omitempty"` // what makes it one of several runs of the scenario
 	Started     time.Time `json:"started"`
 	Seconds     float64   `json:"seconds"` // measured, without the warm-up
 	Containers  int       `json:"containers"`
@@ -27,7 +28,8 @@ type Result struct {
 	Requests uint64            `json:"requests"`
 	Errors   uint64            `json:"errors"`
 	ByKind   map[string]uint64 `json:"errors_by_kind,omitempty"`
-	Lost     uint64            `json:"lost"` // events that did not arrive, or out of order
+	Examples map[string]string `json:"error_examples,omitempty"` // one of each kind
+	Lost     uint64            `json:"lost"`                     // events that did not arrive, or out of order
 	RPS      float64           `json:"rps"`
 
 	Latency      Latency      `json:"latency_us"`
@@ -117,6 +119,8 @@ type Comparison struct {
 	Machine Machine `json:"machine"`
 	// Results are in the order of the scenarios, the targets of a scenario one after another.
 	Results []Result `json:"results"`
+	// Curves show how a cost grows.
+	Curves []*Chart `json:"curves,omitempty"`
 }
 
 // Scenarios returns the results of each scenario, in order of appearance.
@@ -139,6 +143,9 @@ func (c *Comparison) Scenarios() [][]Result {
 // Title names the scenario with what makes it another one.
 func (r *Result) Title() string {
 	title := r.Scenario
+	if r.Variant != "" {
+		title += " " + r.Variant
+	}
 	if r.Pipeline > 1 {
 		title = fmt.Sprintf("%s, pipeline %d", title, r.Pipeline)
 	}

@@ -32,11 +32,23 @@ func WriteSummary(w io.Writer, r *Result) error {
 	for _, v := range r.Values {
 		fmt.Fprintf(&b, "  %s: %s\n", v.Name, quantity(v.Value, v.Unit))
 	}
-	for _, kind := range slices.Sorted(maps.Keys(r.ByKind)) {
-		fmt.Fprintf(&b, "  error %s: %s\n", kind, count(float64(r.ByKind[kind])))
+	for _, text := range r.errors() {
+		fmt.Fprintf(&b, "  %s\n", text)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// errors has a line for each kind.
+func (r *Result) errors() (lines []string) {
+	for _, kind := range slices.Sorted(maps.Keys(r.ByKind)) {
+		line := fmt.Sprintf("error %s: %s", kind, count(float64(r.ByKind[kind])))
+		if example := r.Examples[kind]; example != "" {
+			line += fmt.Sprintf(", such as %q", example)
+		}
+		lines = append(lines, line)
+	}
+	return lines
 }
 
 // WriteTable writes the ratios of a comparison, a table for each scenario.
@@ -57,6 +69,11 @@ func WriteTable(w io.Writer, c *Comparison) error {
 		}
 		if err := t.Flush(); err != nil {
 			return err
+		}
+		for i := range group {
+			for _, text := range group[i].errors() {
+				fmt.Fprintf(w, "  %s: %s\n", group[i].Target, text)
+			}
 		}
 	}
 	return nil
@@ -139,6 +156,8 @@ func quantity(v float64, unit string) string {
 		return size(v)
 	case "bytes/s":
 		return size(v) + "/s"
+	case "x", "%":
+		return three(v) + " " + unit
 	case "":
 		return count(v)
 	}

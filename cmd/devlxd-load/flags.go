@@ -1,0 +1,82 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"devlxd/loadtest"
+)
+
+// flags are what the commands have in common.
+type flags struct {
+	containers int
+	attach     []int
+	devlxd     string
+	runDir     string
+	socket     string
+	admin      string
+	pin        bool
+	jsonFile   string
+	htmlFile   string
+	opt        loadtest.Options
+}
+
+// bindCommon adds the flags that every command has.
+func (f *flags) bindCommon(cmd *cobra.Command, containers int) {
+	p := cmd.Flags()
+	p.IntVar(&f.containers, "containers", containers, "emulated containers")
+	p.DurationVar(&f.opt.Duration, "duration", 0, "how long is measured (default 10s)")
+	p.DurationVar(&f.opt.Warmup, "warmup", 0, "load before it that is not measured (default 1s)")
+	p.DurationVar(&f.opt.Settle, "settle", 0, "how long the server may rest before its memory is read (default 2s)")
+	p.IntVar(&f.opt.ValueSize, "value-size", 0, "bytes of the configuration value that is read (default 3)")
+	p.StringVar(&f.devlxd, "devlxd", "", "devlxd binary to start (default: beside this program, on the PATH, or built from the checkout)")
+	p.BoolVar(&f.pin, "pin", false, "give the server the first CPU alone, and the load the others")
+	p.StringVar(&f.jsonFile, "json", "", "write the result to a file, - for standard output")
+	p.StringVar(&f.htmlFile, "html", "", "write a page with plots to a file")
+	_ = cmd.MarkFlagFilename("json")
+	_ = cmd.MarkFlagFilename("html", "html")
+}
+
+// bindServer adds the flags that name a server that runs already.
+func (f *flags) bindServer(cmd *cobra.Command) {
+	p := cmd.Flags()
+	p.StringVar(&f.runDir, "run-dir", "", "load the devlxd daemon with this run directory instead of starting one")
+	p.StringVar(&f.socket, "socket", "", "load whatever serves this guest socket")
+	p.StringVar(&f.admin, "admin", "", "its admin API, to make events: devlxd:PATH, lxd:PATH or incus:PATH of the API socket")
+	p.IntSliceVar(&f.attach, "attach", nil, "init processes of containers that exist, to connect from, instead of emulated ones")
+}
+
+// check refuses flags that contradict each other.
+func (f *flags) check() error {
+	switch {
+	case f.containers < 1:
+		return usagef("--containers is %d: give at least 1", f.containers)
+	case f.containers > loadtest.MaxContainers:
+		return usagef("--containers is %d: at most %d", f.containers, loadtest.MaxContainers)
+	case f.runDir != "" && (f.socket != "" || f.admin != ""):
+		return usagef("--run-dir names the sockets already: leave --socket and --admin out")
+	case f.admin != "" && f.socket == "" && !strings.HasPrefix(f.admin, "devlxd:"):
+		return usagef("--admin needs --socket, the guest socket as seen from the host")
+	}
+	return nil
+}
+
+func usagef(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", loadtest.ErrUsage, fmt.Sprintf(format, args...))
+}
+
+// commandLine is what was run, for the report.
+func commandLine() []string {
+	line := []string{"devlxd-load"}
+	for _, arg := range os.Args[1:] {
+		if strings.ContainsAny(arg, " \t'\"") {
+			arg = strconv.Quote(arg)
+		}
+		line = append(line, arg)
+	}
+	return line
+}

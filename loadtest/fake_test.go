@@ -1,0 +1,216 @@
+package loadtest
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/gobwas/ws"
+	"golang.org/x/sys/unix"
+
+	"devlxd/loadtest/target"
+)
+
+// fault is what a fake server does wrong.
+type fault string
+
+const (
+	faultNone    fault = ""
+	faultOther   fault = "another container's value"
+	faultLonger  fault = "a longer value"
+	faultStatus  fault = "status 500"
+	faultClose   fault = "closes"
+	faultSilent  fault = "no answer"
+	faultGarbage fault = "no HTTP"
+	faultTwice   fault = "two answers"
+	faultAccept  fault = "wrong accept"
+	faultDrop    fault = "drops an event"
+	faultSwap    fault = "swaps events"
+	faultDouble  fault = "doubles an event"
+	faultOverrun fault = "says that it lost events"
+	faultCount   fault = "counts too little"
+)
+
+// fake is a server of the guest API that can be made to fail: each fault must be found.
+type fake struct {
+	t      *testing.T
+	ln     net.Listener
+	fault  fault
+	values map[int]string // by pid of the container's init
+
+	mu     sync.Mutex
+	pids   map[string]int
+	subs   map[int][]net.Conn
+	served int
+	held   []byte // an event that is sent after the next one
+	wg     sync.WaitGroup
+}
+
+func newFake(t *testing.T, f fault) *fake {
+	dir, err := os.MkdirTemp("", "dxf-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s := &fake{t: t, fault: f, values: make(map[int]string), pids: make(map[string]int), subs: make(map[int][]net.Conn)}
+	if s.ln, err = net.Listen("unix", filepath.Join(dir, "sock")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(s.Socket(), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	s.wg.Go(func() {
+		for {
+			c, err := s.ln.Accept()
+			if err != nil {
+				return
+			}
+			s.wg.Go(func() { s.serve(c.(*net.UnixConn)) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = s.ln.Close()
+		s.wg.Wait()
+		_ = os.RemoveAll(dir)
+	})
+	return s
+}
+
+func peerCred(c *net.UnixConn) (cred *unix.Ucred, err error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	controlErr := raw.Control(func(fd uintptr) { cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	return cred, errors.Join(err, controlErr)
+}
+
+func (s *fake) serve(c *net.UnixConn) {
+	defer c.Close()
+	cred, err := peerCred(c)
+	if err != nil {
+		return
+	}
+	pid := int(cred.Pid)
+	r := bufio.NewReader(c)
+	for {
+		req, err := http.ReadRequest(r)
+		if err != nil {
+			return
+		}
+		s.mu.Lock()
+		s.served++
+		value := s.values[pid]
+		s.mu.Unlock()
+		if req.Header.Get("Upgrade") != "" {
+			s.upgrade(c, pid)
+			continue
+		}
+		if !s.answer(c, value) {
+			return
+		}
+	}
+}
+
+func (s *fake) answer(c net.Conn, value string) bool {
+	status, text := 200, value
+	switch s.fault {
+	case faultOther:
+		text = "___"
+	case faultLonger:
+		text += "!"
+	case faultStatus:
+		status = 500
+	case faultClose:
+		return false
+	case faultSilent:
+		return true
+	case faultGarbage:
+		_, _ = fmt.Fprint(c, "220 mail ready\r\n\r\n")
+		return true
+	}
+	for range map[bool]int{false: 1, true: 2}[s.fault == faultTwice] {
+		_, _ = fmt.Fprintf(c, "HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%s", status, len(text), text)
+	}
+	return true
+}
+
+func (s *fake) upgrade(c net.Conn, pid int) {
+	accept := string(acceptField)
+	if s.fault == faultAccept {
+		accept = "AAAAAAAAAAAAAAAAAAAAAAAAAAA="
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.subs[pid] = append(s.subs[pid], c)
+	_, _ = fmt.Fprintf(c, "HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n", accept)
+}
+
+// Set sends an event, with the fault at every third one.
+func (s *fake) Set(_ context.Context, container, key, value string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	event := ws.MustCompileFrame(ws.NewTextFrame(fmt.Appendf(nil, `{"metadata":{"key":%q,"old_value":"","value":%q}}`, key, value)))
+	send := [][]byte{event}
+	if third := strings.HasSuffix(value, "3"); third {
+		switch s.fault {
+		case faultDrop:
+			send = nil
+		case faultDouble:
+			send = [][]byte{event, event}
+		case faultOverrun:
+			send = [][]byte{ws.MustCompileFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(1013, "events lost")))}
+		case faultSwap:
+			send, s.held = nil, event
+		}
+	} else if s.held != nil {
+		send, s.held = append(send, s.held), nil
+	}
+	for _, c := range s.subs[s.pids[container]] {
+		for _, b := range send {
+			_, _ = c.Write(b)
+		}
+	}
+	return nil
+}
+
+func (s *fake) Name() string   { return "fake" }
+func (s *fake) Socket() string { return s.ln.Addr().String() }
+func (s *fake) PID() int       { return os.Getpid() }
+
+func (s *fake) Features() target.Feature { return target.Identity | target.Events }
+
+func (s *fake) Register(_ context.Context, containers []target.Container, _ func(int)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range containers {
+		s.values[c.PID] = c.Config[target.Key]
+		s.pids[c.Name] = c.PID
+	}
+	return nil
+}
+
+func (s *fake) Bind(context.Context, string, int) error       { return target.ErrUnsupported }
+func (s *fake) Image(context.Context, string) (string, error) { return "", target.ErrUnsupported }
+func (s *fake) Restart(context.Context) error                 { return target.ErrUnsupported }
+func (s *fake) Close() error                                  { return nil }
+func (s *fake) Counters(context.Context) (map[string]float64, error) {
+	if s.fault != faultCount {
+		return nil, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return map[string]float64{"devlxd_requests_total": float64(s.served / 2)}, nil
+}
+
+var _ target.Target = (*fake)(nil)

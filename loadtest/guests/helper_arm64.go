@@ -1,0 +1,8 @@
+package guests
+
+import _ "embed"
+
+// helperELF is built by helper/build.sh.
+//
+//go:embed helper/guest_arm64.elf
+var helperELF []byte

@@ -1,0 +1,64 @@
+package target
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+)
+
+// unixClient is a HTTP client of the server on a socket.
+func unixClient(socket string) *http.Client {
+	return &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", socket)
+	}}}
+}
+
+// scrape reads counters and the counts of histograms, each summed over its labels. A counter whose label code starts with 5 or 4 is also
+// summed under its name with "{error}" behind it.
+func scrape(ctx context.Context, c *http.Client, url string) (map[string]float64, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the server's metrics: %w", err)
+	}
+	defer resp.Body.Close()
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(resp.Body)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the server's metrics: %w", err)
+	}
+	totals := make(map[string]float64)
+	for name, family := range families {
+		for _, m := range family.GetMetric() {
+			v := value(m)
+			totals[name] += v
+			for _, l := range m.GetLabel() {
+				if l.GetName() == "code" && (strings.HasPrefix(l.GetValue(), "4") || strings.HasPrefix(l.GetValue(), "5")) {
+					totals[name+"{error}"] += v
+				}
+			}
+		}
+	}
+	return totals, nil
+}
+
+// value is a counter's or a gauge's value, and a histogram's count.
+func value(m *dto.Metric) float64 {
+	switch {
+	case m.GetHistogram() != nil:
+		return float64(m.GetHistogram().GetSampleCount())
+	case m.GetCounter() != nil:
+		return m.GetCounter().GetValue()
+	}
+	return m.GetGauge().GetValue()
+}

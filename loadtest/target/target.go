@@ -1,0 +1,59 @@
+package target
+
+import "context"
+
+// Key is the configuration key whose value requests read and events change.
+const Key = "user.load"
+
+// Container is what a target is told about a guest.
+type Container struct {
+	Name   string
+	PID    int // init process, seen from the host; 0: registered, but not running
+	Config map[string]string
+}
+
+// Feature is a bit set of what a target can do.
+type Feature uint8
+
+const (
+	// Identity: each container is answered with its own value.
+	Identity Feature = 1 << iota
+	// Routes: all paths that cloud-init reads are there.
+	Routes
+	// Events: a change of the key reaches the container's subscribers.
+	Events
+	// Images: files can be exported.
+	Images
+	// Lifecycle: connections end when their container stops, and it can be bound again.
+	Lifecycle
+)
+
+// Has reports whether all of f are in the set.
+func (s Feature) Has(f Feature) bool { return s&f == f }
+
+// Target is a server under load.
+type Target interface {
+	// Name says what it is in tables.
+	Name() string
+	// Socket is the guest socket's path.
+	Socket() string
+	// PID is the server's process, 0 if it is not known.
+	PID() int
+	// Features is what it can do.
+	Features() Feature
+	// Register makes containers known; done is called with how many are so far.
+	Register(ctx context.Context, containers []Container, done func(int)) error
+	// Set changes a key of a container. It returns when the server has acknowledged the change.
+	Set(ctx context.Context, container, key, value string) error
+	// Bind says that a stopped container runs again.
+	Bind(ctx context.Context, container string, pid int) error
+	// Image imports a file as a public image that every container may export, and returns its fingerprint.
+	Image(ctx context.Context, path string) (fingerprint string, err error)
+	// Counters reads the server's own counters: totals by metric name, summed over all labels but those in the name. nil: it has none.
+	Counters(ctx context.Context) (map[string]float64, error)
+	// Restart ends the server and starts it again with what it was told before, so that its memory is that of a new process.
+	// ErrUnsupported if it was not started here.
+	Restart(ctx context.Context) error
+	// Close removes what was added, and ends a server that was started here.
+	Close() error
+}
