@@ -148,7 +148,7 @@ func (s *Server) addContainer(r *request) (reply, error) {
 	if err := r.decode(&body); err != nil {
 		return reply{}, err
 	}
-	err := s.options.Writer.AddContainer(source.NewContainer{
+	err := s.writer().AddContainer(source.NewContainer{
 		Name: body.Name, Config: body.Config, Devices: body.Devices,
 		Cgroup: body.Cgroup, RootUID: body.RootUID, PID: body.PID,
 	})
@@ -166,7 +166,7 @@ func (s *Server) showContainer(r *request) (reply, error) {
 
 // removeContainer: DELETE /1.0/containers/NAME.
 func (s *Server) removeContainer(r *request) (reply, error) {
-	return reply{}, s.options.Writer.RemoveContainer(r.args[0])
+	return reply{}, s.writer().RemoveContainer(r.args[0])
 }
 
 // bindContainer: POST /1.0/containers/NAME/bind.
@@ -175,7 +175,7 @@ func (s *Server) bindContainer(r *request) (reply, error) {
 	if err := r.decode(&body); err != nil {
 		return reply{}, err
 	}
-	return reply{}, s.options.Writer.Bind(r.args[0], source.BindRequest{PID: body.PID, Cgroup: body.Cgroup, RootUID: body.RootUID})
+	return reply{}, s.writer().Bind(r.args[0], source.BindRequest{PID: body.PID, Cgroup: body.Cgroup, RootUID: body.RootUID})
 }
 
 // showConfig: GET /1.0/containers/NAME/config.
@@ -193,7 +193,7 @@ func (s *Server) updateConfig(r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return reply{}, s.options.Writer.UpdateConfig(r.args[0], body.Set, body.Unset)
+	return reply{}, s.writer().UpdateConfig(r.args[0], body.Set, body.Unset)
 }
 
 // change reads a [Change], and refuses one that says nothing.

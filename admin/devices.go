@@ -48,7 +48,7 @@ func (s *Server) putDevice(r *request) (reply, error) {
 }
 
 func (s *Server) newDevice(name, dev string, config map[string]string) (reply, error) {
-	return reply{location: pathOf("containers", name, "devices", dev)}, s.options.Writer.AddDevice(name, dev, config)
+	return reply{location: pathOf("containers", name, "devices", dev)}, s.writer().AddDevice(name, dev, config)
 }
 
 // setDevice: PATCH /1.0/containers/NAME/devices/DEVICE, one atomic change.
@@ -57,10 +57,10 @@ func (s *Server) setDevice(r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return reply{}, s.options.Writer.SetDevice(r.args[0], r.args[1], body.Set, body.Unset)
+	return reply{}, s.writer().SetDevice(r.args[0], r.args[1], body.Set, body.Unset)
 }
 
 // removeDevice: DELETE /1.0/containers/NAME/devices/DEVICE.
 func (s *Server) removeDevice(r *request) (reply, error) {
-	return reply{}, s.options.Writer.RemoveDevice(r.args[0], r.args[1])
+	return reply{}, s.writer().RemoveDevice(r.args[0], r.args[1])
 }

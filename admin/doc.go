@@ -35,8 +35,12 @@
 //   - An image is streamed to the writer. Memory does not grow with its size,
 //     and a body cut short is an error to the writer, never a short image.
 //   - An event stream delivers every event it asked for in order, or ends
-//     with one error envelope that says what was missed. A reader that takes
+//     with one error envelope that says why it does not go on. A reader that takes
 //     nothing for [StreamWriteTimeout] is disconnected.
+//   - It can serve before the registry is filled ([Options.Loading]): health,
+//     metrics, GET /1.0 and the status are answered then, and everything about
+//     containers and images with 503, so that nobody takes a part for the
+//     whole.
 //   - No request, however malformed, ends the process: a panic in a handler
 //     is logged and answered 500.
 //

@@ -37,6 +37,8 @@ var (
 	errPosition    = &apiError{http.StatusBadRequest, "position is malformed: use EPOCH.OFFSET as the daemon sent it"}
 	errGone        = &apiError{http.StatusGone, "position is no longer held: read the configuration again and subscribe anew"}
 	errOverrun     = &apiError{http.StatusGone, "events lost: reader too slow"}
+	errRevoked     = &apiError{http.StatusConflict, "the guest API is closed to the container: monitor again when security.devlxd is true"}
+	errLoading     = &apiError{http.StatusServiceUnavailable, "devlxd is still loading its containers and images: try again when GET /readyz answers 200"}
 	errStopping    = &apiError{http.StatusServiceUnavailable, "devlxd is shutting down: try again when it has restarted"}
 	errStreams     = &apiError{http.StatusServiceUnavailable, fmt.Sprintf("too many event streams: at most %d at a time", maxStreams)}
 	errMetricsOff  = &apiError{http.StatusNotFound, "metrics are off: no gatherer is configured"}

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -34,8 +35,8 @@ type stream struct {
 // where it stands, since=EPOCH.OFFSET begins after that position.
 //
 // The stream ends when the container stops. If it ends for another reason, its
-// last line is an error envelope: 410 when the reader was too slow, 503 when
-// the daemon shuts down.
+// last line is an error envelope: 410 when the reader was too slow, 409 when
+// the guest API was closed to the container, 503 when the daemon shuts down.
 func (s *Server) streamEvents(r *request) (reply, error) {
 	c, err := r.container()
 	if err != nil {
@@ -52,6 +53,9 @@ func (s *Server) streamEvents(r *request) (reply, error) {
 	if st.binding = c.Binding(); st.binding == nil {
 		return reply{}, errorf(http.StatusConflict, "container %q is not running: it has events once it is bound", c.Name())
 	}
+	if !c.Snapshot().Allowed() {
+		return reply{}, errRevoked
+	}
 	if len(s.slots) == cap(s.slots) {
 		return reply{}, errStreams
 	}
@@ -62,7 +66,7 @@ func (s *Server) streamEvents(r *request) (reply, error) {
 			return reply{}, errPosition
 		}
 		if st.cursor, err = st.ring.Resume(st.start, types); err != nil {
-			return reply{}, errGone
+			return reply{}, ringError(err)
 		}
 	}
 	// The connection is taken over: only then can a client that hangs up
@@ -70,6 +74,18 @@ func (s *Server) streamEvents(r *request) (reply, error) {
 	r.HijackSetNoResponse(true)
 	r.Hijack(st.serve)
 	return reply{done: true}, nil
+}
+
+// ringError is what a client is told when a ring cannot give it all the events
+// that it asks for.
+func ringError(err error) error {
+	switch {
+	case errors.Is(err, registry.ErrRevoked):
+		return errRevoked
+	case errors.Is(err, registry.ErrOverrun):
+		return errOverrun
+	}
+	return errGone
 }
 
 // eventTypes reads the type parameter. A guest may ask for types that do not
@@ -136,8 +152,9 @@ func (st *stream) serve(conn net.Conn) {
 	st.finish(st.run(gone))
 }
 
-// run sends events until the container stops, the reader is too slow, the
-// server stops or the connection breaks, and returns why, nil for the first.
+// run sends events until the container stops, the guest API is closed to it,
+// the reader is too slow, the server stops or the connection breaks, and returns
+// why, nil for the first.
 func (st *stream) run(gone <-chan struct{}) error {
 	wake := make(chan struct{}, 1)
 	watch := st.ring.Watch(func() {
@@ -173,7 +190,7 @@ func (st *stream) drain() error {
 		event, err := st.ring.Next(&st.cursor)
 		switch {
 		case err != nil:
-			return errOverrun
+			return ringError(err)
 		case event == nil:
 			return st.out.Flush()
 		}

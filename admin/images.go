@@ -92,7 +92,7 @@ func (s *Server) removeImage(r *request) (reply, error) {
 	case source.ValidateFingerprint(fingerprint) != nil:
 		return reply{}, err
 	}
-	return reply{}, s.options.Writer.RemoveImage(fingerprint)
+	return reply{}, s.writer().RemoveImage(fingerprint)
 }
 
 // importImage: POST /1.0/images. The body is a unified image as it is, or a
@@ -114,7 +114,7 @@ func (s *Server) importImage(r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	image, err := s.options.Writer.ImportImage(meta, rootfs, o)
+	image, err := s.writer().ImportImage(meta, rootfs, o)
 	if err != nil {
 		// What is left of the body would be taken for the next request.
 		r.SetConnectionClose()

@@ -50,7 +50,9 @@ func (s *Server) currentStatus() Status {
 	}
 }
 
-func (s *Server) isReady() bool { return s.options.Ready == nil || s.options.Ready() }
+func (s *Server) isReady() bool {
+	return s.loaded.Load() != nil && (s.options.Ready == nil || s.options.Ready())
+}
 
 // healthz: the process answers.
 func (s *Server) healthz(r *request) (reply, error) {

@@ -28,6 +28,9 @@ type handler struct {
 type route struct {
 	segments []string
 	handlers []handler
+	// held says that the route is about containers or images, and so says
+	// nothing true before all of them are loaded.
+	held bool
 }
 
 // reply is what a handler answers with. The zero value is success without metadata.
@@ -56,7 +59,12 @@ func change(method string, serve func(*request) (reply, error)) handler {
 // table lists every resource.
 func (s *Server) table() []route {
 	resource := func(path string, handlers ...handler) route {
-		return route{strings.Split(path, "/"), handlers}
+		return route{segments: strings.Split(path, "/"), handlers: handlers}
+	}
+	held := func(path string, handlers ...handler) route {
+		rt := resource(path, handlers...)
+		rt.held = true
+		return rt
 	}
 	importing := change(http.MethodPost, s.importImage)
 	importing.query = []string{"public", "cached", "type"}
@@ -67,16 +75,16 @@ func (s *Server) table() []route {
 		resource("metrics", get(s.showMetrics)),
 		resource("1.0", get(s.info)),
 		resource("1.0/status", get(s.status)),
-		resource("1.0/containers", get(s.listContainers, "recursion", "summary"), change(http.MethodPost, s.addContainer)),
-		resource("1.0/containers/{}", get(s.showContainer), change(http.MethodDelete, s.removeContainer)),
-		resource("1.0/containers/{}/bind", change(http.MethodPost, s.bindContainer)),
-		resource("1.0/containers/{}/config", get(s.showConfig), change(http.MethodPatch, s.updateConfig)),
-		resource("1.0/containers/{}/devices", get(s.listDevices), change(http.MethodPost, s.addDevice)),
-		resource("1.0/containers/{}/devices/{}", get(s.showDevice), change(http.MethodPut, s.putDevice),
+		held("1.0/containers", get(s.listContainers, "recursion", "summary"), change(http.MethodPost, s.addContainer)),
+		held("1.0/containers/{}", get(s.showContainer), change(http.MethodDelete, s.removeContainer)),
+		held("1.0/containers/{}/bind", change(http.MethodPost, s.bindContainer)),
+		held("1.0/containers/{}/config", get(s.showConfig), change(http.MethodPatch, s.updateConfig)),
+		held("1.0/containers/{}/devices", get(s.listDevices), change(http.MethodPost, s.addDevice)),
+		held("1.0/containers/{}/devices/{}", get(s.showDevice), change(http.MethodPut, s.putDevice),
 			change(http.MethodPatch, s.setDevice), change(http.MethodDelete, s.removeDevice)),
-		resource("1.0/containers/{}/events", get(s.streamEvents, "type", "position", "since")),
-		resource("1.0/images", get(s.listImages, "recursion"), importing),
-		resource("1.0/images/{}", get(s.showImage), change(http.MethodDelete, s.removeImage)),
+		held("1.0/containers/{}/events", get(s.streamEvents, "type", "position", "since")),
+		held("1.0/images", get(s.listImages, "recursion"), importing),
+		held("1.0/images/{}", get(s.showImage), change(http.MethodDelete, s.removeImage)),
 	}
 }
 
@@ -150,7 +158,7 @@ func (s *Server) route(r *request) (*handler, error) {
 		method := string(r.Method())
 		for j := range s.routes[i].handlers {
 			if h := &s.routes[i].handlers[j]; h.method == method {
-				return h, s.run(h, r)
+				return h, s.run(&s.routes[i], h, r)
 			}
 		}
 		allow := s.routes[i].allow()
@@ -161,7 +169,7 @@ func (s *Server) route(r *request) (*handler, error) {
 }
 
 // run checks what all requests have in common, and calls the handler.
-func (s *Server) run(h *handler, r *request) error {
+func (s *Server) run(rt *route, h *handler, r *request) error {
 	var err error
 	if r.query, err = url.ParseQuery(string(r.URI().QueryString())); err != nil {
 		return errorf(http.StatusBadRequest, "query is malformed: %v", err)
@@ -177,7 +185,10 @@ func (s *Server) run(h *handler, r *request) error {
 	if !h.body && r.hasBody() {
 		return errorf(http.StatusBadRequest, "%s takes no body: send none", h.method)
 	}
-	if h.writes && s.options.Writer == nil {
+	if rt.held && s.loaded.Load() == nil {
+		return errLoading
+	}
+	if h.writes && s.writer() == nil {
 		return errReadOnly
 	}
 	answer, err := h.serve(r)

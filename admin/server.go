@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -42,11 +43,16 @@ type Options struct {
 	// Writer makes the changes. nil refuses every change with 403, for a
 	// source that only mirrors another daemon.
 	Writer source.Writer
+	// Loading says that the registry is yet to be filled: what is about
+	// containers and images is answered 503 until [Server.Loaded] gives the
+	// writer, and Writer is not looked at.
+	Loading bool
 	// Status describes the daemon. nil shows what the registry knows.
 	Status func() Status
 	// Gatherer is what /metrics shows. nil: /metrics is 404.
 	Gatherer prometheus.Gatherer
-	// Ready says whether guests are served, for /readyz. nil: always.
+	// Ready says whether guests are served, for /readyz. nil: always, once
+	// the registry is filled.
 	Ready func() bool
 	// Log gets a line for each change and each failure. nil is silent.
 	Log *slog.Logger
@@ -61,6 +67,7 @@ type Server struct {
 	metrics *fasthttp.Server
 	uid     uint32
 	conns   connections
+	loaded  atomic.Pointer[loaded] // nil while the registry is being filled
 
 	streamTimeout time.Duration // StreamWriteTimeout
 
@@ -72,6 +79,9 @@ type Server struct {
 	listeners []net.Listener
 	stopped   bool
 }
+
+// loaded is what changes go to once the registry is filled.
+type loaded struct{ writer source.Writer }
 
 // New makes a server that listens nowhere yet.
 func New(o Options) *Server {
@@ -87,11 +97,22 @@ func New(o Options) *Server {
 
 		streamTimeout: StreamWriteTimeout,
 	}
+	if !o.Loading {
+		s.Loaded(o.Writer)
+	}
 	s.routes = s.table()
 	s.api = s.newHTTP(s.serveAPI)
 	s.metrics = s.newHTTP(s.serveMetrics)
 	return s
 }
+
+// Loaded says that the registry is filled, and by whom changes are made from
+// now on; nil refuses them with 403. Safe for concurrent use with requests.
+func (s *Server) Loaded(w source.Writer) { s.loaded.Store(&loaded{w}) }
+
+// writer makes the changes. Only for the handlers of what is held back until
+// the registry is filled.
+func (s *Server) writer() source.Writer { return s.loaded.Load().writer }
 
 func (s *Server) newHTTP(h fasthttp.RequestHandler) *fasthttp.Server {
 	return &fasthttp.Server{

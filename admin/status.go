@@ -23,7 +23,8 @@ type Status struct {
 	GuestSocket string   `json:"guest_socket"`
 	Identity    Identity `json:"identity"`
 	// Loops is the number of event loops, and LoopConnections how many
-	// connections each of them holds.
+	// connections each of them holds. Connections that were accepted and have
+	// yet to reach their loop are in Connections alone.
 	Loops           int   `json:"loops"`
 	LoopConnections []int `json:"loop_connections,omitempty"`
 	Connections     int   `json:"connections"`
