@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os"
 
-	"github.com/panjf2000/gnet/v2/pkg/netpoll"
 	"golang.org/x/sys/unix"
 
 	"devlxd/peer"
@@ -104,7 +103,7 @@ func (l *loop) pauseAccept(err error) {
 		} else {
 			l.srv.throttled.log("accept paused: the connection limit is reached", "limit", l.srv.maxConnections())
 		}
-		if err := l.poller.Delete(l.listener); err != nil {
+		if err := l.poller.remove(l.listener); err != nil {
 			l.srv.log.Error("cannot pause accepting", "error", err)
 			return
 		}
@@ -122,7 +121,7 @@ func (l *loop) resumeAccept() {
 	if l.srv.open.Load() >= l.srv.maxConnections() {
 		return
 	}
-	if err := l.poller.AddRead(&netpoll.PollAttachment{FD: l.listener}, false); err != nil {
+	if err := l.poller.add(l.listener, pollRead); err != nil {
 		l.srv.log.Error("cannot resume accepting", "error", err)
 		return
 	}
@@ -141,7 +140,7 @@ func (l *loop) adopt(fd int) {
 	defer l.recoverConn(c)
 	l.setTicking(true)
 	l.identify(c)
-	if err := l.poller.AddRead(&netpoll.PollAttachment{FD: fd}, false); err != nil {
+	if err := l.poller.add(fd, pollRead); err != nil {
 		l.srv.throttled.log("cannot watch a connection: raise fs.epoll.max_user_watches or the memory limit", "error", err)
 		l.close(c, CloseInternal)
 		return

@@ -83,7 +83,7 @@ type bodyState struct {
 // the other connections had their turn.
 func (l *loop) onReadable(c *conn) {
 	held := copy(l.buf, c.in)
-	n, err := unix.Read(int(c.fd), l.buf[held:])
+	n, err := readNow(int(c.fd), l.buf[held:])
 	switch {
 	case err == nil && n > 0:
 	case err == nil:
@@ -101,11 +101,12 @@ func (l *loop) onReadable(c *conn) {
 // feed processes data, the held and the new bytes of c, and measures the
 // requests that were answered.
 func (l *loop) feed(c *conn, data []byte) {
-	start := l.clock()
 	l.answered = 0
 	l.turn(c, data)
 	if l.answered > 0 {
-		l.stats.duration.observe(l.clock()-start, l.answered)
+		now := l.clock()
+		l.stats.duration.observe(now-l.mark, l.answered)
+		l.mark = now
 	}
 }
 

@@ -12,7 +12,7 @@ func (l *loop) stopAccepting() {
 	for !l.acceptPaused && l.accept() {
 	}
 	if !l.acceptPaused {
-		_ = l.poller.Delete(l.listener)
+		_ = l.poller.remove(l.listener)
 	}
 	_ = unix.Close(l.listener)
 	l.listener, l.acceptPaused = -1, false

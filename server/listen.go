@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/panjf2000/gnet/v2/pkg/netpoll"
 	"golang.org/x/sys/unix"
 )
 
@@ -156,7 +155,7 @@ func (s *Server) accept(fd int) error {
 	l := s.loops[0]
 	err := ErrClosed
 	l.call(func() {
-		if err = l.poller.AddRead(&netpoll.PollAttachment{FD: fd}, false); err == nil {
+		if err = l.poller.add(fd, pollRead); err == nil {
 			l.listener = fd
 		}
 	})

@@ -5,12 +5,8 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
-	"sync"
 	"time"
 
-	gneterrors "github.com/panjf2000/gnet/v2/pkg/errors"
-	"github.com/panjf2000/gnet/v2/pkg/netpoll"
-	"github.com/panjf2000/gnet/v2/pkg/queue"
 	"golang.org/x/sys/unix"
 
 	"devlxd/httpparse"
@@ -28,7 +24,7 @@ const readBuffer = 2 * httpparse.MaxHead
 type loop struct {
 	srv    *Server
 	id     int
-	poller *netpoll.Poller
+	poller *poller
 	stats  *loopStats // written by the loop, read by the metrics collector
 
 	conns  []*conn // by file descriptor
@@ -48,15 +44,14 @@ type loop struct {
 	wheel   wheel
 	timerfd int
 	ticking bool
-	started time.Time // wheel tick 0
-	made    time.Time // zero of clock
+	started time.Time     // wheel tick 0
+	made    time.Time     // zero of clock
+	mark    time.Duration // of clock, when the work under way began
 
-	// Work that goes on after the other connections had their turn. The
-	// eventfd makes the poller come back; a task that re-posted itself would
-	// keep it from ever polling again.
-	runq    []*group
-	spareq  []*group // the other buffer of runq
-	yieldfd int
+	// Work that goes on after the other connections had their turn: the poller
+	// does not wait while there is any.
+	runq   []*group
+	spareq []*group // the other buffer of runq
 
 	listener     int // -1 unless this loop accepts
 	acceptPaused bool
@@ -66,10 +61,7 @@ type loop struct {
 
 	frames fanoutScratch
 
-	life    sync.RWMutex // guards freed against post, from any goroutine
-	freed   bool
-	ended   chan struct{} // closed when run returns; any goroutine may wait for it
-	runTask queue.Func    // l.task, made once
+	ended chan struct{} // closed when run returns; any goroutine may wait for it
 
 	draining bool
 	stopping bool
@@ -78,30 +70,22 @@ type loop struct {
 // newLoop opens the kernel objects of a loop.
 func newLoop(s *Server, id int) (l *loop, err error) {
 	l = &loop{
-		srv: s, id: id, stats: newLoopStats(), listener: -1, timerfd: -1, yieldfd: -1,
+		srv: s, id: id, stats: newLoopStats(), listener: -1, timerfd: -1,
 		buf: make([]byte, readBuffer), param: make([]byte, 0, httpparse.MaxTarget), groups: make(map[*registry.Binding]*group),
 		now: s.opts.Now(), started: s.opts.Now(), made: time.Now(), ended: make(chan struct{}),
 	}
-	l.runTask = l.task
 	defer func() {
 		if err != nil {
 			l.free()
 		}
 	}()
-	if l.poller, err = netpoll.OpenPoller(); err != nil {
+	if l.poller, err = newPoller(); err != nil {
 		return nil, fmt.Errorf("cannot open a poller: %w", err)
 	}
 	if l.timerfd, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC); err != nil {
 		return nil, os.NewSyscallError("timerfd_create", err)
 	}
-	if l.yieldfd, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
-		return nil, os.NewSyscallError("eventfd", err)
-	}
-	if err = l.poller.AddRead(&netpoll.PollAttachment{FD: l.timerfd}, false); err != nil {
-		return nil, err
-	}
-	// Edge-triggered: each write is one event, and nobody has to read it.
-	if err = l.poller.AddRead(&netpoll.PollAttachment{FD: l.yieldfd}, true); err != nil {
+	if err = l.poller.add(l.timerfd, pollRead); err != nil {
 		return nil, err
 	}
 	return l, l.reserve.open()
@@ -109,16 +93,11 @@ func newLoop(s *Server, id int) (l *loop, err error) {
 
 // free closes the kernel objects of a loop that does not run.
 func (l *loop) free() {
-	l.life.Lock()
-	defer l.life.Unlock()
-	l.freed = true
 	if l.poller != nil {
-		_ = l.poller.Close()
+		l.poller.close()
 	}
-	for _, fd := range []int{l.timerfd, l.yieldfd} {
-		if fd >= 0 {
-			_ = unix.Close(fd)
-		}
+	if l.timerfd >= 0 {
+		_ = unix.Close(l.timerfd)
 	}
 	l.reserve.release()
 }
@@ -126,14 +105,20 @@ func (l *loop) free() {
 // run polls until the loop is told to stop.
 func (l *loop) run() error {
 	defer close(l.ended)
-	err := l.poller.Polling(func(fd int, _ netpoll.IOEvent, _ netpoll.IOFlags) error {
-		l.dispatch(fd)
-		return nil
-	})
-	if err == gneterrors.ErrEngineShutdown { //nolint:errorlint // the poller returns the value itself
-		return nil
+	for !l.stopping {
+		events, err := l.poller.wait(len(l.runq) == 0)
+		if err != nil {
+			return err
+		}
+		l.mark = l.clock()
+		for i := range events {
+			l.dispatch(int(events[i].Fd))
+		}
+		if len(l.runq) > 0 {
+			l.runQueue()
+		}
 	}
-	return err
+	return nil
 }
 
 // dispatch serves one event. It acts on what read(2) and write(2) return, not
@@ -143,12 +128,17 @@ func (l *loop) dispatch(fd int) {
 	switch fd {
 	case l.listener:
 		l.guard(nil, func() { l.accept() })
+		l.mark = l.clock()
 		return
 	case l.timerfd:
 		l.guard(nil, l.onTick)
+		l.mark = l.clock()
 		return
-	case l.yieldfd:
-		l.guard(nil, l.runQueue)
+	case l.poller.wakefd:
+		for _, f := range l.poller.take() {
+			l.guard(nil, f)
+		}
+		l.mark = l.clock()
 		return
 	}
 	if fd >= len(l.conns) || l.conns[fd] == nil {
@@ -186,19 +176,9 @@ func (l *loop) guard(c *conn, f func()) {
 }
 
 // post runs f on the loop's goroutine; after the loop's end it does nothing. It
-// may be called from any goroutine. f must not post to its own loop: the poller
-// drains its queue before it polls.
-func (l *loop) post(f func()) {
-	// Not after free: the number of the poller's eventfd may be another file then.
-	l.life.RLock()
-	defer l.life.RUnlock()
-	if l.freed {
-		return
-	}
-	if err := l.poller.Trigger(queue.HighPriority, l.runTask, f); err != nil {
-		l.srv.log.Error("cannot wake a loop", "loop", l.id, "error", err)
-	}
-}
+// may be called from any goroutine. A task that f posts to its own loop runs
+// after a poll.
+func (l *loop) post(f func()) { l.poller.post(f) }
 
 // call is post that waits until f has run. It reports false when the loop ended
 // before.
@@ -216,15 +196,6 @@ func (l *loop) call(f func()) bool {
 	}
 }
 
-// task runs what was given to post.
-func (l *loop) task(f any) error {
-	l.guard(nil, f.(func()))
-	if l.stopping {
-		return gneterrors.ErrEngineShutdown
-	}
-	return nil
-}
-
 // later puts g into the run queue: it goes on after a poll.
 func (l *loop) later(g *group) {
 	if g.queued {
@@ -232,14 +203,6 @@ func (l *loop) later(g *group) {
 	}
 	g.queued = true
 	l.runq = append(l.runq, g)
-	if len(l.runq) == 1 {
-		l.yield()
-	}
-}
-
-func (l *loop) yield() {
-	one := [8]byte{1}
-	_, _ = unix.Write(l.yieldfd, one[:])
 }
 
 // runQueue gives each queued group one turn.
@@ -254,24 +217,17 @@ func (l *loop) runQueue() {
 	l.spareq = turn[:0]
 }
 
-// watch makes the poller watch c for what. The poller has no "write only"
-// modification, so that one is a removal and an addition.
+// watch makes the poller watch c for what.
 func (l *loop) watch(c *conn, what interest) {
 	if c.interest == what || c.state == stateClosed {
 		return
 	}
-	pa := &netpoll.PollAttachment{FD: int(c.fd)}
-	var err error
-	switch what {
-	case interestRead:
-		err = l.poller.ModRead(pa, false)
-	case interestWrite:
-		if err = l.poller.Delete(int(c.fd)); err == nil {
-			err = l.poller.AddWrite(pa, false)
-		}
-	}
 	c.interest = what
-	if err != nil {
+	events := pollRead
+	if what == interestWrite {
+		events = pollWrite
+	}
+	if err := l.poller.modify(int(c.fd), events); err != nil {
 		l.srv.log.Error("cannot watch a connection", "error", err)
 		l.close(c, CloseInternal)
 	}

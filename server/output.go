@@ -125,7 +125,7 @@ func (l *loop) settle(c *conn) bool {
 func write(fd int, b []byte) (int, error) {
 	done := 0
 	for done < len(b) {
-		n, err := unix.Write(fd, b[done:])
+		n, err := writeNow(fd, b[done:])
 		if err != nil {
 			if errors.Is(err, unix.EINTR) {
 				continue
