@@ -1,6 +1,7 @@
 package loadtest
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -104,7 +105,9 @@ const gzipMagic = "\x1f\x8b\x08"
 // imageFile makes an image, readable to anyone. Every byte of it is checked when it comes back.
 func (r *run) imageFile() (path string, content []byte, err error) {
 	content = make([]byte, r.opt.ImageSize)
-	_, _ = rand.NewChaCha8([32]byte{}).Read(content) // never fails
+	var seed [32]byte // another image each time: a server refuses one that it has
+	binary.NativeEndian.PutUint64(seed[:], rand.Uint64())
+	_, _ = rand.NewChaCha8(seed).Read(content) // never fails
 	copy(content, gzipMagic)
 	f, err := os.CreateTemp("", "devlxd-load-image-")
 	if err != nil {

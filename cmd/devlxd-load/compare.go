@@ -32,6 +32,9 @@ func targetNames() []string {
 	return append(names, targetSocket)
 }
 
+// otherBuild is the path of a target devlxd=PATH.
+func otherBuild(name string) (path string, ok bool) { return strings.CutPrefix(name, targetDevlxd+"=") }
+
 // newCompareCommand is "devlxd-load compare".
 func newCompareCommand() *cobra.Command {
 	var f flags
@@ -46,7 +49,8 @@ The servers run side by side, and each scenario is done in rounds, one server
 after the other, so that a machine that gets slower meanwhile does so for all.
 What is printed is the median of the rounds.
 
-  devlxd    this project
+  devlxd    this project; devlxd=PATH another build of it, such as that of before
+            a change
   nethttp   what LXD does: net/http, a goroutine per connection, a walk through
             /proc for each request, a goroutine per event and listener
   plain     net/http with a fixed answer
@@ -81,7 +85,7 @@ type comparison struct {
 
 func compare(ctx context.Context, f *flags, targets, scenarios []string, rounds int) (err error) {
 	for _, name := range targets {
-		if !slices.Contains(targetNames(), name) {
+		if _, other := otherBuild(name); !other && !slices.Contains(targetNames(), name) {
 			return usagef("unknown target %q: use %s", name, strings.Join(targetNames(), ", "))
 		}
 	}
@@ -139,6 +143,13 @@ func comparePlans(base loadtest.Options, scenarios []string) ([]loadtest.Options
 
 // openNamed starts or finds one target.
 func (s *session) openNamed(ctx context.Context, name string) (target.Target, error) {
+	if path, ok := otherBuild(name); ok {
+		d, err := target.StartDevlxd(ctx, path)
+		if err != nil {
+			return nil, err
+		}
+		return target.Named(d, name), nil
+	}
 	switch name {
 	case targetDevlxd:
 		return target.StartDevlxd(ctx, s.flags.devlxd)

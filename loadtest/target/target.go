@@ -57,3 +57,14 @@ type Target interface {
 	// Close removes what was added, and ends a server that was started here.
 	Close() error
 }
+
+// Named is a target under another name.
+func Named(t Target, name string) Target { return named{t, name} }
+
+type named struct {
+	Target
+	name string
+}
+
+// Name implements Target.
+func (n named) Name() string { return n.name }
