@@ -45,7 +45,7 @@ type Line struct {
 // Size of a chart and its margins, in CSS pixels.
 const (
 	chartWidth, chartHeight                       = 720, 320
-	marginLeft, marginRight, marginTop, marginLow = 76, 30, 12, 44
+	marginLeft, marginRight, marginTop, marginLow = 94, 30, 12, 44
 	// colors is how many colours the page's style has.
 	colors = 6
 )
