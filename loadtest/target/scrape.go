@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"strings"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
@@ -20,8 +19,7 @@ func unixClient(socket string) *http.Client {
 	}}}
 }
 
-// scrape reads counters and the counts of histograms, each summed over its labels. A counter whose label code starts with 5 or 4 is also
-// summed under its name with "{error}" behind it.
+// scrape reads counters, gauges and the counts of histograms, each summed over its labels.
 func scrape(ctx context.Context, c *http.Client, url string) (map[string]float64, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -40,13 +38,7 @@ func scrape(ctx context.Context, c *http.Client, url string) (map[string]float64
 	totals := make(map[string]float64)
 	for name, family := range families {
 		for _, m := range family.GetMetric() {
-			v := value(m)
-			totals[name] += v
-			for _, l := range m.GetLabel() {
-				if l.GetName() == "code" && (strings.HasPrefix(l.GetValue(), "4") || strings.HasPrefix(l.GetValue(), "5")) {
-					totals[name+"{error}"] += v
-				}
-			}
+			totals[name] += value(m)
 		}
 	}
 	return totals, nil

@@ -49,7 +49,7 @@ type Target interface {
 	Bind(ctx context.Context, container string, pid int) error
 	// Image imports a file as a public image that every container may export, and returns its fingerprint.
 	Image(ctx context.Context, path string) (fingerprint string, err error)
-	// Counters reads the server's own counters: totals by metric name, summed over all labels but those in the name. nil: it has none.
+	// Counters reads the server's own counters: totals by metric name, summed over all labels. nil: it has none.
 	Counters(ctx context.Context) (map[string]float64, error)
 	// Restart ends the server and starts it again with what it was told before, so that its memory is that of a new process.
 	// ErrUnsupported if it was not started here.
