@@ -320,3 +320,71 @@ func TestShutdownIsBounded(t *testing.T) {
 		t.Errorf("request cut off by Shutdown was answered %s", resp.Status)
 	}
 }
+
+// access opens or closes the guest API to the container.
+func (f *fixture) access(open string) {
+	f.Helper()
+	f.set("security.devlxd", open)
+}
+
+// TestEventsRevoked: a stream ends with the reason when the guest API is closed
+// to the container, is refused while it is, and begins anew when it is open.
+func TestEventsRevoked(t *testing.T) {
+	const text = "the guest API is closed to the container: monitor again when security.devlxd is true"
+	f := start(t, nil)
+	f.add("c1+")
+	idle, reader := f.subscribe("?type=device"), f.subscribe("?position=true")
+	f.set("user.a", "1")
+	l, err := reader.next()
+	if err != nil || l.Metadata.Key != "user.a" {
+		t.Fatalf("before: %+v, %v", l, err)
+	}
+	f.access("false")
+	for name, sub := range map[string]*subscription{"idle": idle, "reader": reader} {
+		last, err := sub.next()
+		if err != nil || last.Type != admin.TypeError || last.Code != 409 || last.Error != text {
+			t.Errorf("%s: last line is %+v, %v; want 409 %s", name, last, err, text)
+		}
+		sub.end(0)
+	}
+	f.set("user.a", "secret")
+	for _, query := range []string{"", "?since=" + l.Position} {
+		step{"GET", "/1.0/containers/c1/events" + query, "", 409, failed(409, text), ""}.run(f)
+	}
+	f.access("true")
+	step{"GET", "/1.0/containers/c1/events?since=" + l.Position, "", 410,
+		failed(410, "position is no longer held: read the configuration again and subscribe anew"), ""}.run(f)
+	again := f.subscribe("")
+	f.set("user.a", "2")
+	if next, err := again.next(); err != nil || next.Metadata.Value != "2" {
+		t.Errorf("after access is back: %+v, %v; want the value 2 and nothing of before", next, err)
+	}
+}
+
+// TestEventsRevokedBehind: a reader that is far behind when access is closed and
+// opened again is told of that, not of a loss.
+func TestEventsRevokedBehind(t *testing.T) {
+	f := start(t, nil)
+	f.add("c1+")
+	sub := f.subscribe("")
+	value := strings.Repeat("v", 1<<19)
+	for i := range 6 { // more than a socket holds, fewer than the ring
+		f.set("user.n", itoa(i)+value)
+	}
+	f.access("false")
+	f.access("true")
+	for {
+		l, err := sub.next()
+		if err != nil {
+			t.Fatalf("%v; want to be told that access was closed", err)
+		}
+		if l.Type != admin.TypeError {
+			continue
+		}
+		if l.Code != 409 {
+			t.Errorf("last line is %+v; want 409", l)
+		}
+		break
+	}
+	sub.end(0)
+}

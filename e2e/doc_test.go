@@ -53,6 +53,7 @@ type daemon struct {
 	state  string
 	args   []string
 	cmd    *exec.Cmd
+	change func(*exec.Cmd) // of the process before it is started; nil: nothing
 	log    *syncBuffer
 	exited chan error
 }
@@ -78,6 +79,14 @@ func (s *syncBuffer) String() string {
 // serve starts a daemon on directories of its own and ends it with the test.
 func serve(t *testing.T, args ...string) *daemon {
 	t.Helper()
+	d := newDaemon(t, args...)
+	d.start()
+	return d
+}
+
+// newDaemon is serve of a daemon that is yet to be started.
+func newDaemon(t *testing.T, args ...string) *daemon {
+	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("needs root: the daemon looks at processes of other users")
 	}
@@ -85,7 +94,7 @@ func serve(t *testing.T, args ...string) *daemon {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &daemon{t: t, runDir: filepath.Join(dir, "run"), state: filepath.Join(dir, "state"), args: args}
+	d := &daemon{t: t, runDir: filepath.Join(dir, "run"), state: filepath.Join(dir, "state"), args: args, log: &syncBuffer{}}
 	t.Cleanup(func() {
 		d.stop()
 		os.RemoveAll(dir)
@@ -93,33 +102,43 @@ func serve(t *testing.T, args ...string) *daemon {
 			t.Logf("log of the daemon:\n%s", d.log)
 		}
 	})
-	d.start()
 	return d
 }
 
+// start starts the daemon and waits until it serves.
 func (d *daemon) start() {
+	d.t.Helper()
+	d.launch()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if strings.Contains(d.log.String(), `"msg":"serving"`) {
+			return
+		}
+		select {
+		case err := <-d.exited:
+			d.cmd = nil
+			d.t.Fatalf("the daemon ended: %v\n%s", err, d.log)
+		default:
+		}
+	}
+	d.t.Fatalf("the daemon does not serve\n%s", d.log)
+}
+
+// launch starts the daemon.
+func (d *daemon) launch() {
 	d.t.Helper()
 	args := append([]string{"serve", "--run-dir", d.runDir, "--state-dir", d.state, "--metrics", "off"}, d.args...)
 	d.cmd = exec.Command(binary, args...)
 	d.log = &syncBuffer{}
 	d.cmd.Stderr = d.log
+	if d.change != nil {
+		d.change(d.cmd)
+	}
 	if err := d.cmd.Start(); err != nil {
 		d.t.Fatal(err)
 	}
 	exited := make(chan error, 1)
 	d.exited = exited
 	go func(cmd *exec.Cmd) { exited <- cmd.Wait() }(d.cmd)
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		if strings.Contains(d.log.String(), `"msg":"serving"`) {
-			return
-		}
-		select {
-		case err := <-exited:
-			d.t.Fatalf("the daemon ended: %v\n%s", err, d.log)
-		default:
-		}
-	}
-	d.t.Fatalf("the daemon does not serve\n%s", d.log)
 }
 
 // stop sends SIGTERM and checks that the daemon ends well.

@@ -58,7 +58,8 @@ func mustFetch(t *testing.T, url string) string {
 	return body
 }
 
-// freePort returns a loopback address that nobody listens on. It lies below the
+// freePort returns a loopback address that nobody listens on, for a program that
+// does not say which port it was given. It lies below the
 // ports that the kernel gives out by itself, so that nobody gets it by chance
 // before it is used.
 func freePort(t *testing.T) string {
@@ -79,11 +80,24 @@ func freePort(t *testing.T) string {
 	return ""
 }
 
+// metrics is the address that the daemon chose for its metrics.
+func (d *daemon) metrics() string {
+	d.t.Helper()
+	for line := range strings.Lines(d.log.String()) {
+		var l struct{ Msg, Metrics string }
+		if err := json.Unmarshal([]byte(line), &l); err == nil && l.Msg == "serving" {
+			return l.Metrics
+		}
+	}
+	d.t.Fatalf("the daemon does not say where its metrics are:\n%s", d.log)
+	return ""
+}
+
 // TestMetricsOfTheDaemon: the families of the whole /metrics, with their types
 // and labels, are an interface.
 func TestMetricsOfTheDaemon(t *testing.T) {
-	address := freePort(t)
-	d := serve(t, "--metrics", address)
+	d := serve(t, "--metrics", "127.0.0.1:0")
+	address := d.metrics()
 	body := mustFetch(t, "http://"+address+"/metrics")
 	parser := expfmt.NewTextParser(model.UTF8Validation)
 	families, err := parser.TextToMetricFamilies(strings.NewReader(body))
@@ -150,8 +164,8 @@ func sameBuild(t *testing.T, d *daemon, f *dto.MetricFamily) {
 // drains it is healthy, and not ready any more.
 func TestReadyWhileServing(t *testing.T) {
 	need(t, "curl")
-	address := freePort(t)
-	d := serve(t, "--metrics", address, "--dialect", "lxd")
+	d := serve(t, "--metrics", "127.0.0.1:0", "--dialect", "lxd")
+	address := d.metrics()
 	for path, want := range map[string]string{"/healthz": "ok\n", "/readyz": "ready\n"} {
 		if body := mustFetch(t, "http://"+address+path); body != want {
 			t.Errorf("%s = %q; want %q", path, body, want)
@@ -287,8 +301,8 @@ func TestPrometheusScrapes(t *testing.T) {
 	need(t, "curl")
 	need(t, "prometheus")
 	need(t, "promtool")
-	address := freePort(t)
-	d := serve(t, "--metrics", address)
+	d := serve(t, "--metrics", "127.0.0.1:0")
+	address := d.metrics()
 	web := d.bound("web", "user.role=frontend")
 	api := startPrometheus(t, address)
 	const found, missing = 7, 3

@@ -120,6 +120,16 @@ func resultLabel(r peer.Reject) string {
 // Connections is the number of open guest connections.
 func (s *Server) Connections() int64 { return s.open.Load() }
 
+// LoopConnections is how many connections each loop holds, by the number of the
+// loop. It waits for no loop, so that it also tells of one that is stuck.
+func (s *Server) LoopConnections() []int {
+	list := make([]int, len(s.loops))
+	for i, l := range s.loops {
+		list[i] = l.stats.open()
+	}
+	return list
+}
+
 // Subscribers is the number of event subscriptions.
 func (s *Server) Subscribers() (n int64) {
 	for _, l := range s.loops {

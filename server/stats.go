@@ -70,5 +70,20 @@ func (s *loopStats) miss(ring *registry.Ring, cursor *registry.Cursor, reason Cl
 	s.missed[eventIndex(registry.EventDevice)][reason].Add(device)
 }
 
+// open is the number of connections that the loop holds: a loop identifies and
+// closes each of its connections once. Safe for concurrent use. Those closed are
+// read first, so that one that comes and goes meanwhile is not taken off twice.
+func (s *loopStats) open() (n int) {
+	for i := range s.closed {
+		n -= int(s.closed[i].Load())
+	}
+	for _, byReject := range s.identified {
+		for i := range byReject {
+			n += int(byReject[i].Load())
+		}
+	}
+	return max(n, 0)
+}
+
 // answer counts an answered request.
 func (s *loopStats) answer(r route, status int) { s.requests[r][statusIndex(status)].Add(1) }

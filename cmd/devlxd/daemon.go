@@ -29,11 +29,14 @@ const (
 	fdNameAdmin = "admin"
 )
 
+// metricsOff is the address of no metrics listener.
+const metricsOff = "off"
+
 // daemonConfig is what a daemon is started with.
 type daemonConfig struct {
 	RunDir   string
 	StateDir string
-	Metrics  string // address; "" or "off": no metrics listener
+	Metrics  string // address; "" or metricsOff: no metrics listener
 	Dialect  server.Dialect
 	Loops    int // 0: the server's default
 	// ProofAlways demands the pid namespace of every peer, see peer.Options.PidNSAlways.
@@ -44,11 +47,13 @@ type daemonConfig struct {
 // daemon is a running devlxd: guest server, store, admin API and metrics.
 type daemon struct {
 	cfg     daemonConfig
+	lock    *os.File // of the run directory
 	host    *peer.Host
 	server  *server.Server
 	binder  *server.Binder
 	store   *store.Store
 	admin   *admin.Server
+	metrics net.Addr // nil: none
 	started time.Time
 	ready   atomic.Bool
 	serving sync.WaitGroup
@@ -61,76 +66,118 @@ func (d *daemon) GuestSocket() string { return filepath.Join(d.cfg.RunDir, "gues
 // AdminSocket is the path of the operator's socket.
 func (d *daemon) AdminSocket() string { return filepath.Join(d.cfg.RunDir, "admin.sock") }
 
-// startDaemon brings everything up, in the order in which a guest may see it:
-// the guest socket appears last, when all containers are loaded. On error
-// nothing is left running.
-func startDaemon(ctx context.Context, cfg daemonConfig) (d *daemon, err error) {
-	d = &daemon{cfg: cfg, started: time.Now(), failed: make(chan error, 4)}
-	defer func() {
-		if err != nil {
-			stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-			defer cancel()
-			_ = d.Shutdown(stopCtx)
-			d = nil
-		}
-	}()
-	if err := os.MkdirAll(cfg.RunDir, 0o755); err != nil {
-		return d, fmt.Errorf("cannot create the run directory: %w: choose another with --run-dir", err)
+// MetricsAddress is where the metrics are, with the port that the kernel chose if
+// it was given as 0; metricsOff without a listener.
+func (d *daemon) MetricsAddress() string {
+	if d.metrics == nil {
+		return metricsOff
 	}
-	if d.host, err = peer.Probe(peer.Options{PidNSAlways: cfg.ProofAlways}); err != nil {
-		return d, fmt.Errorf("cannot identify peers on this kernel: %w", err)
+	return d.metrics.String()
+}
+
+// startDaemon brings everything up, in the order in which it may be seen: the
+// admin API and the metrics first, which tell of health while the containers
+// are loaded, and the guest socket last, when all of them are. On error, or when
+// ctx ends before that, nothing is left running.
+func startDaemon(ctx context.Context, cfg daemonConfig) (*daemon, error) {
+	d := &daemon{cfg: cfg, started: time.Now(), failed: make(chan error, 4)}
+	if err := d.start(ctx); err != nil {
+		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = d.Shutdown(stopCtx)
+		return nil, err
 	}
-	d.logProbe()
-	if d.server, err = server.New(server.Options{Dialect: cfg.Dialect, Loops: cfg.Loops, Host: d.host, Log: cfg.Log}); err != nil {
-		return d, err
-	}
-	d.server.Start()
-	if d.binder, err = server.NewBinder(d.host, d.server.Registry(), cfg.Log); err != nil {
-		return d, err
-	}
-	if d.store, err = store.Open(cfg.StateDir, d.server.Registry(), d.binder, cfg.Log); err != nil {
-		return d, err
-	}
-	inherited, err := inheritedSockets()
-	if err != nil {
-		return d, err
-	}
-	if err := d.startAdmin(inherited[fdNameAdmin]); err != nil {
-		return d, err
-	}
-	if f := inherited[fdNameGuest]; f != nil {
-		fd, derr := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
-		_ = f.Close()
-		if derr != nil {
-			return d, os.NewSyscallError("fcntl", derr)
-		}
-		err = d.server.Adopt(fd)
-	} else {
-		err = d.server.Listen(d.GuestSocket())
-	}
-	if err != nil {
-		return d, err
-	}
-	d.ready.Store(true)
 	return d, nil
 }
 
-// inheritedSockets are the sockets that systemd passed, by their name; a name
-// that is not known is refused, for it is a mistake in the socket unit.
-func inheritedSockets() (map[string]*os.File, error) {
-	named := make(map[string]*os.File)
+func (d *daemon) start(ctx context.Context) (err error) {
+	inherited, err := inheritedSockets()
+	if err != nil {
+		return err
+	}
+	defer inherited.close()
+	if err := d.claim(ctx, inherited); err != nil {
+		return err
+	}
+	if d.host, err = peer.Probe(peer.Options{PidNSAlways: d.cfg.ProofAlways}); err != nil {
+		return fmt.Errorf("cannot identify peers on this kernel: %w", err)
+	}
+	d.logProbe()
+	d.server, err = server.New(server.Options{Dialect: d.cfg.Dialect, Loops: d.cfg.Loops, Host: d.host, Log: d.cfg.Log})
+	if err != nil {
+		return err
+	}
+	d.server.Start()
+	if d.binder, err = server.NewBinder(d.host, d.server.Registry(), d.cfg.Log); err != nil {
+		return err
+	}
+	if err := d.startAdmin(inherited[fdNameAdmin]); err != nil {
+		return err
+	}
+	d.cfg.Log.Info("loading", "state_dir", d.cfg.StateDir, "admin_socket", d.AdminSocket(), "metrics", d.MetricsAddress())
+	if d.store, err = store.Open(d.cfg.StateDir, d.server.Registry(), d.binder, d.cfg.Log); err != nil {
+		return err
+	}
+	d.admin.Loaded(d.store)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := d.startGuests(inherited[fdNameGuest]); err != nil {
+		return err
+	}
+	d.ready.Store(true)
+	return nil
+}
+
+// claim makes sure that the run directory belongs to this daemon alone, before
+// anything in it is replaced. A socket that was inherited is answered by nobody
+// but this daemon, although connecting to it works.
+func (d *daemon) claim(ctx context.Context, inherited sockets) (err error) {
+	if err := os.MkdirAll(d.cfg.RunDir, 0o755); err != nil {
+		return fmt.Errorf("cannot create the run directory: %w: choose another with --run-dir", err)
+	}
+	if d.lock, err = lockRunDir(ctx, d.cfg.RunDir); err != nil {
+		return err
+	}
+	for name, path := range map[string]string{fdNameAdmin: d.AdminSocket(), fdNameGuest: d.GuestSocket()} {
+		if inherited[name] != nil {
+			continue
+		}
+		if err := unserved(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sockets are those that systemd passed, by their name.
+type sockets map[string]*os.File
+
+// inheritedSockets takes them over; a name that is not known is refused, for it
+// is a mistake in the socket unit.
+func inheritedSockets() (sockets, error) {
+	named := make(sockets)
 	for _, f := range activation.Files(true) {
 		switch f.Name() {
 		case fdNameGuest, fdNameAdmin:
 			named[f.Name()] = f
 		default:
+			named.close()
 			return nil, fmt.Errorf("systemd passed a socket named %q: set FileDescriptorName=%s or %s in the socket unit", f.Name(), fdNameGuest, fdNameAdmin)
 		}
 	}
 	return named, nil
 }
 
-// startAdmin serves the admin socket, and metrics where they are wanted.
+// close gives the descriptors up; who serves a socket has a copy.
+func (s sockets) close() {
+	for _, f := range s {
+		_ = f.Close()
+	}
+}
+
+// startAdmin serves the admin socket, and metrics where they are wanted. What is
+// about containers is held back until the store is loaded.
 func (d *daemon) startAdmin(inherited *os.File) error {
 	gatherer := prometheus.NewRegistry()
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
@@ -141,14 +188,13 @@ func (d *daemon) startAdmin(inherited *os.File) error {
 	gatherer.MustRegister(d.server.Collector(), build, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	d.admin = admin.New(admin.Options{
-		Registry: d.server.Registry(), Writer: d.store, Status: d.status, Gatherer: gatherer,
+		Registry: d.server.Registry(), Loading: true, Status: d.status, Gatherer: gatherer,
 		Ready: d.ready.Load, Log: d.cfg.Log,
 	})
 	var ln net.Listener
 	var err error
 	if inherited != nil {
 		ln, err = net.FileListener(inherited)
-		_ = inherited.Close()
 	} else {
 		ln, err = admin.Listen(d.AdminSocket())
 	}
@@ -156,15 +202,28 @@ func (d *daemon) startAdmin(inherited *os.File) error {
 		return err
 	}
 	d.serve("admin API", func() error { return d.admin.Serve(ln) })
-	if d.cfg.Metrics == "" || d.cfg.Metrics == "off" {
+	if d.cfg.Metrics == "" || d.cfg.Metrics == metricsOff {
 		return nil
 	}
 	tcp, err := net.Listen("tcp", d.cfg.Metrics)
 	if err != nil {
 		return fmt.Errorf("cannot listen for metrics: %w; choose another address with --metrics, or --metrics off", err)
 	}
+	d.metrics = tcp.Addr()
 	d.serve("metrics", func() error { return d.admin.ServeMetrics(tcp) })
 	return nil
+}
+
+// startGuests serves the guest socket.
+func (d *daemon) startGuests(inherited *os.File) error {
+	if inherited == nil {
+		return d.server.Listen(d.GuestSocket())
+	}
+	fd, err := unix.FcntlInt(inherited.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return os.NewSyscallError("fcntl", err)
+	}
+	return d.server.Adopt(fd)
 }
 
 // serve runs f until Shutdown; its failure ends the daemon.
@@ -189,7 +248,8 @@ func (d *daemon) Wait(ctx context.Context) error {
 }
 
 // Shutdown ends the daemon: guests first (see server.Server.Shutdown), then the
-// admin API, then the store, so that nothing acknowledged is lost.
+// admin API, then the store, so that nothing acknowledged is lost; and at the very
+// end the run directory, which a successor may wait for.
 func (d *daemon) Shutdown(ctx context.Context) error {
 	d.ready.Store(false)
 	var errs []error
@@ -208,6 +268,9 @@ func (d *daemon) Shutdown(ctx context.Context) error {
 	}
 	if d.host != nil {
 		errs = append(errs, d.host.Close())
+	}
+	if d.lock != nil {
+		errs = append(errs, d.lock.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -231,7 +294,7 @@ func (d *daemon) status() admin.Status {
 		Uptime: int64(time.Since(d.started).Seconds()), Dialect: d.cfg.Dialect.String(),
 		RunDir: d.cfg.RunDir, StateDir: d.cfg.StateDir, GuestSocket: d.GuestSocket(),
 		Identity: admin.Identity{Level: d.host.Level().String()},
-		Loops:    d.server.Loops(), Connections: int(d.server.Connections()), Subscribers: int(d.server.Subscribers()),
+		Loops:    d.server.Loops(), LoopConnections: d.server.LoopConnections(), Connections: int(d.server.Connections()), Subscribers: int(d.server.Subscribers()),
 		Containers: st.Containers, Bound: st.Bound, Images: st.Images,
 		Accepted: totals.Accepted, Refused: totals.Refused, Requests: totals.Requests,
 		EventsPublished: st.ConfigEvents + st.DeviceEvents, EventsDelivered: totals.Delivered, SlowReaders: totals.Overrun,

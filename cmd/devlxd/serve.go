@@ -29,7 +29,13 @@ func newServeCommand() *cobra.Command {
 		Long: `Serve the guest API on RUN_DIR/guest/sock and the admin API on RUN_DIR/admin.sock.
 
 Mount the directory RUN_DIR/guest (not the socket) into containers at /dev/lxd,
-so that a new socket shows up in running containers.
+so that a new socket shows up in running containers. A run directory has one
+daemon: a second one is refused.
+
+While the containers of the state directory are loaded, the admin API and the
+metrics answer /healthz with 200 and /readyz with 503; everything about containers
+is 503, and there is no guest socket yet. The line "serving" of the log says that
+all of it is there, and where; --metrics 127.0.0.1:0 leaves the port to the kernel.
 
 A privileged container can move itself into the cgroup of another one. So once
 devlxd knows of a privileged container, every guest must be in the pid namespace
@@ -68,15 +74,21 @@ func serve(ctx context.Context, cfg daemonConfig) error {
 	ctx, stop := signal.NotifyContext(ctx, unix.SIGTERM, unix.SIGINT)
 	defer stop()
 	signal.Ignore(unix.SIGPIPE)
+	// Loading cannot be interrupted, and ends by itself; a second signal kills.
+	defer context.AfterFunc(ctx, stop)()
 	d, err := startDaemon(ctx, cfg)
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		cfg.Log.Info("ended by a signal before guests were served")
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	cfg.Log.Info("serving", "guest_socket", d.GuestSocket(), "admin_socket", d.AdminSocket(),
+	cfg.Log.Info("serving", "guest_socket", d.GuestSocket(), "admin_socket", d.AdminSocket(), "metrics", d.MetricsAddress(),
 		"dialect", cfg.Dialect.String(), "containers", d.server.Registry().Len(), "took", time.Since(d.started).String())
 	notifySystemd(cfg.Log, sddaemon.SdNotifyReady)
 	waitErr := d.Wait(ctx)
-	stop() // a second signal kills at once
+	stop() // from here on too if a part of the daemon has failed
 	notifySystemd(cfg.Log, sddaemon.SdNotifyStopping)
 	cfg.Log.Info("shutting down", "connections", d.server.Connections(), "drain", drainTime.String())
 	drainCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
