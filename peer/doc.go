@@ -6,7 +6,8 @@
 //
 // A container is known by its cgroup v2 id, a 64-bit number that the kernel
 // never gives out twice, or, when it has no cgroup of its own, by its pid
-// namespace, which the server keeps open so that the inode cannot be used again.
+// namespace, which the pidfd on its init holds, so that the inode number cannot be
+// used again.
 // Both are learned from the container's init process by [Host.OpenInit]. Nothing
 // that a guest can write takes part: not process names, not argv, not cgroup names
 // (a path is used only to reach a directory, whose inode number then counts), not

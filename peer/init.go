@@ -6,27 +6,36 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
 
-// Init is a container's init process, held by descriptors, and what identifies the
-// container by it. The fields are read-only; the descriptors belong to the Init.
+// Init is a container's init process, held by a pidfd, and what identifies the
+// container by it. The fields are read-only.
+//
+// The file of a pidfd holds the pid, which is not given out again, and the pid holds the namespace that
+// it was made in (Linux kernel/pid.c: alloc_pid takes a reference to it, put_pid gives it back),
+// so that its inode number is not given out again either, however long ago the process was reaped.
 type Init struct {
 	PID        int
-	Pidfd      int    // readable when the process exits
 	PidfdInode uint64 // names the process for ever within one boot; 0 before Linux 6.9, where it is not unique
 	BootID     string
 	CgroupID   uint64 // the container's own cgroup, 0: it is known by its pid namespace alone
 	CgroupPath string // of CgroupID, relative to the cgroup2 mount with a leading "/"; "" with 0
 	CgroupNote string // why CgroupID is 0, for the log; "" otherwise
-	PidNS      NS     // held open, so that its inode number is not used again
+	PidNS      NS     // its pid namespace
 	RootUID    uint32 // host uid of the container's root
 	Privileged bool   // host uid 0 is mapped in it
-	nsFD       int
 	contested  uint64
 	host       *Host
-	closeOnce  sync.Once
+
+	mu      sync.Mutex  // guards what follows
+	pidfd   int         // -1: it was given to the watcher, or closed
+	watcher *Watcher    // nil: not watched
+	watch   Watch       // of watcher
+	closed  bool        // Close was called
+	ended   atomic.Bool // the watcher saw the exit
 }
 
 // InitOptions is what the caller knows about a container.
@@ -90,7 +99,7 @@ func (h *Host) openInit(pid int, o InitOptions) (*Init, error) {
 		}
 		return nil, os.NewSyscallError("pidfd_open", e)
 	}
-	i := &Init{PID: pid, Pidfd: pidfd, BootID: h.bootID, nsFD: -1, host: h}
+	i := &Init{PID: pid, pidfd: pidfd, BootID: h.bootID, host: h}
 	err := h.fillInit(i, o)
 	if err != nil && exited(pidfd) {
 		err = ErrNoProcess // what was read was not about the process
@@ -101,7 +110,7 @@ func (h *Host) openInit(pid int, o InitOptions) (*Init, error) {
 		h.RequirePidNS()
 	}
 	if err != nil {
-		i.closeFDs()
+		unix.Close(pidfd)
 		return nil, err
 	}
 	h.demand(+1, i.Privileged, i.contested)
@@ -111,7 +120,7 @@ func (h *Host) openInit(pid int, o InitOptions) (*Init, error) {
 // fillInit reads everything and verifies at last that it was about the pidfd's process.
 func (h *Host) fillInit(i *Init, o InitOptions) error {
 	if h.pidfs {
-		st, e := h.k.stat(i.Pidfd)
+		st, e := h.k.stat(i.pidfd)
 		if e != 0 {
 			return os.NewSyscallError("fstat", e)
 		}
@@ -129,15 +138,15 @@ func (h *Host) fillInit(i *Init, o InitOptions) error {
 	if i.CgroupID == 0 && i.PidNS == h.ownNS {
 		return fmt.Errorf("%w (%s)", ErrNotContainer, i.CgroupNote)
 	}
-	if exited(i.Pidfd) {
+	if exited(i.pidfd) {
 		return ErrNoProcess
 	}
 	return nil
 }
 
-// initPidNS opens the pid namespace, which must be the server's own or one below it.
+// initPidNS looks at the pid namespace, which must be the server's own or one below it.
 func (h *Host) initPidNS(i *Init) error {
-	fd, r := h.openPidNS(int32(i.PID), i.Pidfd)
+	fd, r := h.openPidNS(int32(i.PID), i.pidfd)
 	switch r {
 	case RejectNone:
 	case RejectGone:
@@ -145,7 +154,7 @@ func (h *Host) initPidNS(i *Init) error {
 	default:
 		return fmt.Errorf("cannot open its pid namespace (%s): the server needs CAP_SYS_PTRACE over it", r)
 	}
-	i.nsFD = fd
+	defer h.k.close(fd)
 	st, e := h.k.stat(fd)
 	if e != 0 {
 		return os.NewSyscallError("fstat", e)
@@ -208,23 +217,52 @@ func exited(pidfd int) bool {
 	}
 }
 
-// Exited tells whether the process has ended. It must not be called after Close.
-func (i *Init) Exited() bool { return exited(i.Pidfd) }
-
-// Close lets the process and its namespace go. The container must not be
-// identified by this Init any more: from now on the inode number of its pid namespace
-// can be used again. It may be called more than once and from any goroutine.
-func (i *Init) Close() error {
-	i.closeOnce.Do(func() {
-		i.host.demand(-1, i.Privileged, i.contested)
-		i.closeFDs()
-	})
+// Watch has a watcher call exited, once, when the process has exited; see [Watcher.Add]. The pidfd
+// is the watcher's from then on and may have no descriptor any more, so everything that is asked
+// of it is asked before. Errors: ErrWatched when it is watched or closed already, or those of Add.
+func (i *Init) Watch(w *Watcher, exited func()) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.pidfd < 0 {
+		return ErrWatched
+	}
+	watch, err := w.Add(i.pidfd, func() { i.ended.Store(true); exited() })
+	if err != nil {
+		return err
+	}
+	i.pidfd, i.watcher, i.watch = -1, w, watch
 	return nil
 }
 
-func (i *Init) closeFDs() {
-	unix.Close(i.Pidfd)
-	if i.nsFD >= 0 {
-		unix.Close(i.nsFD)
+// Exited tells whether the process has ended, or, when it is watched, whether the watcher has seen that already. It must
+// not be called after Close.
+func (i *Init) Exited() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.pidfd < 0 {
+		return i.ended.Load()
 	}
+	return exited(i.pidfd)
+}
+
+// Close lets the process go; a callback of Watch that is not due yet is not called any more. The
+// container must not be identified by this Init any more: from now on the inode number of
+// its pid namespace can be used again. It may be called more than once, from any goroutine and from
+// the callback.
+func (i *Init) Close() error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.closed {
+		return nil
+	}
+	i.closed = true
+	i.host.demand(-1, i.Privileged, i.contested)
+	if i.watcher != nil {
+		i.watcher.Remove(i.watch)
+	}
+	if i.pidfd >= 0 {
+		unix.Close(i.pidfd)
+		i.pidfd = -1
+	}
+	return nil
 }

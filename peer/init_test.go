@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -276,25 +277,150 @@ func TestOpenInitWithoutCgroup2(t *testing.T) {
 	}
 }
 
-// TestInitHoldsPidNS: as long as an Init is open, no other namespace gets its inode number.
+// TestInitHoldsPidNS: as long as the Init is open, or the watcher has its pidfd, parked or not, no other pid namespace gets
+// the inode number of its one, though the process was reaped; afterwards one soon does, so the test would notice.
 func TestInitHoldsPidNS(t *testing.T) {
+	needParking(t)
+	h := probeHost(t, Options{})
+	for _, tt := range []struct {
+		name string
+		hold func(t *testing.T, i *Init)
+	}{
+		{"open", func(*testing.T, *Init) {}},
+		{"parked", func(t *testing.T, i *Init) {
+			w := newWatcher(t)
+			block := make(chan struct{})
+			t.Cleanup(func() { close(block) }) // before Close of the watcher
+			if err := i.Watch(w, func() { <-block }); err != nil {
+				t.Fatal(err)
+			}
+			for _, fd := range selfPidfds(t, 2*parkBatch-1) {
+				mustAdd(t, w, fd, func() {})
+			}
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if len(w.files.parked) != 2*parkBatch {
+				t.Fatalf("%d are parked", len(w.files.parked))
+			}
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var was NS
+			t.Run("held", func(t *testing.T) {
+				p := startNS(t)
+				i := openInit(t, h, p.Pid, InitOptions{})
+				was = i.PidNS
+				if was != procNS(t, p.Pid) {
+					t.Fatalf("%v; want %v", was, procNS(t, p.Pid))
+				}
+				tt.hold(t, i)
+				endNS(p)
+				if reusedNS(t, was) {
+					t.Errorf("%v was given out again", was)
+				}
+			})
+			// Another process of the machine may take the number first, and later give it back.
+			for range 20 {
+				if reusedNS(t, was) {
+					return
+				}
+			}
+			t.Errorf("%v is not given out again although nobody holds it: the test shows nothing", was)
+		})
+	}
+}
+
+// reusedNS makes some hundred pid namespaces, all at once since the kernel gives out the lowest number that is free, and tells
+// whether one of them has the number.
+func reusedNS(t *testing.T, was NS) bool {
+	t.Helper()
+	var procs []*os.Process
+	defer func() {
+		for _, p := range procs {
+			endNS(p)
+		}
+	}()
+	reused := false
+	for range 200 {
+		p := startNS(t)
+		procs = append(procs, p)
+		reused = reused || procNS(t, p.Pid) == was
+	}
+	return reused
+}
+
+// startNS starts a process in a new pid namespace, cheaply. endNS ends it; left over it ends by itself.
+func startNS(t *testing.T) *os.Process {
+	t.Helper()
+	cmd := exec.Command("sleep", "300")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return cmd.Process
+}
+
+func endNS(p *os.Process) {
+	_ = p.Kill()
+	_, _ = p.Wait()
+}
+
+// TestInitWatch: the pidfd is the watcher's, which also says whether the process has ended.
+func TestInitWatch(t *testing.T) {
 	w := newWorld(t)
-	spec := peertest.Spec{PidNS: true, RootUID: sharedRoot}
-	p := peertest.Start(t, spec)
-	i := openInit(t, w.rigs[0].h, p.PID, InitOptions{})
+	h, watcher := w.rigs[0].h, newWatcher(t)
+	start := func() (*peertest.Proc, *Init) {
+		p := peertest.Start(t, peertest.Spec{PidNS: true, RootUID: sharedRoot})
+		return p, openInit(t, h, p.PID, InitOptions{})
+	}
+	p, i := start()
 	if i.Exited() {
 		t.Error("exited while it lives")
 	}
+	told := make(chan bool, 2)
+	if err := i.Watch(watcher, func() { i.Close(); told <- i.Exited() }); err != nil {
+		t.Fatal(err)
+	}
+	if err := i.Watch(watcher, func() {}); !errors.Is(err, ErrWatched) {
+		t.Errorf("err = %v; want %v", err, ErrWatched)
+	}
+	if i.Exited() || watcher.Len() != 1 {
+		t.Errorf("exited %v, %d watched", i.Exited(), watcher.Len())
+	}
+	p.Kill()
+	if !waitFor(t, told) {
+		t.Error("the callback is called, but Exited is false")
+	}
+	p, i = start()
 	p.Kill()
 	if !i.Exited() {
-		t.Error("not exited")
+		t.Error("not exited, without a watcher")
 	}
-	for range 16 {
-		next := peertest.Start(t, spec)
-		if ns := procNS(t, next.PID); ns == i.PidNS {
-			t.Fatalf("%v was given out again", ns)
+	p, i = start()
+	if err := i.Watch(watcher, func() { t.Error("called after Close") }); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := i.Close(); err != nil {
+			t.Error(err)
 		}
-		next.Kill()
+	}
+	if watcher.Len() != 0 {
+		t.Errorf("%d are watched after Close", watcher.Len())
+	}
+	p.Kill()
+	_, i = start()
+	i.Close()
+	if err := i.Watch(watcher, func() {}); !errors.Is(err, ErrWatched) {
+		t.Errorf("after Close: err = %v; want %v", err, ErrWatched)
+	}
+	_, i = start()
+	watcher.Close()
+	if err := i.Watch(watcher, func() {}); !errors.Is(err, ErrWatcherClosed) {
+		t.Errorf("err = %v; want %v", err, ErrWatcherClosed)
+	}
+	if i.Exited() {
+		t.Error("exited, since its watcher was closed")
 	}
 }
 

@@ -126,7 +126,7 @@ func (h *Host) knownCgroup(i *Init, o InitOptions) bool {
 
 // holdsInit tells whether the init is in the cgroup or below it.
 func (h *Host) holdsInit(i *Init, id uint64) error {
-	_, dirfd, r := h.cgroupByPath(int32(i.PID), i.Pidfd)
+	_, dirfd, r := h.cgroupByPath(int32(i.PID), i.pidfd)
 	var up ancestry
 	if r == RejectNone {
 		r = h.climb(dirfd, &up)

@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"errors"
 	"os"
 	"sync"
 	"syscall"
@@ -9,22 +10,30 @@ import (
 )
 
 // Watcher calls back when processes exit: one epoll instance and one goroutine for any
-// number of pidfds. It is safe for concurrent use.
+// number of pidfds, and, where the kernel and the permissions allow it, a number of
+// descriptors that does not grow with them ([WatchFiles], lot). It is safe for concurrent use.
+//
+// The files of the pidfds stay open as long as they are watched, so the pid and the pid
+// namespace of such a process stay its own, also when it was reaped.
 type Watcher struct {
 	file *os.File // the epoll instance; the runtime's poller waits on it, no thread does
 	raw  syscall.RawConn
 	done chan struct{}
 
-	mu     sync.Mutex
-	closed bool
-	next   uint64
-	byFD   map[int]uint64
-	byKey  map[uint64]watch
+	mu      sync.Mutex
+	closed  bool
+	last    Watch
+	pending int // watches whose exit was not seen
+	watches map[Watch]*watch
+	files   *lot
 }
 
+// Watch names a process that is watched by a [Watcher]. Zero names none.
+type Watch uint64
+
 type watch struct {
-	pidfd  int
 	exited func()
+	due    bool // exited runs, or is about to
 }
 
 // NewWatcher starts a watcher. Close ends it.
@@ -40,7 +49,7 @@ func NewWatcher() (*Watcher, error) {
 	}
 	w := &Watcher{
 		file: os.NewFile(uintptr(epfd), "epoll"), done: make(chan struct{}),
-		byFD: map[int]uint64{}, byKey: map[uint64]watch{},
+		watches: map[Watch]*watch{}, files: newLot(canPark()),
 	}
 	if w.raw, err = w.file.SyscallConn(); err != nil {
 		w.file.Close()
@@ -52,53 +61,60 @@ func NewWatcher() (*Watcher, error) {
 
 // Add calls exited, once and from the watcher's goroutine, when the process of pidfd has
 // exited; at once when it has already. exited may call Add and Remove, must not call
-// Close and should not block. The pidfd stays the caller's and must not be closed
-// before exited was called or Remove has returned. Errors: ErrWatcherClosed,
+// Close and should not block.
+//
+// Without an error the descriptor is the watcher's from now on, which closes it, and must
+// not be used any more. Its file stays open until exited has returned, or Remove or
+// Close was called; then it is closed at once or a while later. Errors: ErrWatcherClosed,
 // ErrWatched, or that of epoll_ctl.
-func (w *Watcher) Add(pidfd int, exited func()) error {
+func (w *Watcher) Add(pidfd int, exited func()) (Watch, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
-		return ErrWatcherClosed
+		return 0, ErrWatcherClosed
 	}
-	if _, ok := w.byFD[pidfd]; ok {
-		return ErrWatched
-	}
-	// The key, not the number of the descriptor, comes back with an event: a number
-	// can be that of another process by then.
-	w.next++
-	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLONESHOT, Fd: int32(uint32(w.next)), Pad: int32(uint32(w.next >> 32))}
+	// The key, not the number of the descriptor, comes back with an event: when the
+	// file is parked, the number is soon that of another.
+	key := w.last + 1
+	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLONESHOT, Fd: int32(uint32(key)), Pad: int32(uint32(key >> 32))}
 	if err := w.control(unix.EPOLL_CTL_ADD, pidfd, &ev); err != nil {
-		return err
+		if errors.Is(err, unix.EEXIST) {
+			err = ErrWatched
+		}
+		return 0, err
 	}
-	w.byFD[pidfd] = w.next
-	w.byKey[w.next] = watch{pidfd: pidfd, exited: exited}
-	return nil
+	w.last = key
+	w.watches[key] = &watch{exited: exited}
+	w.pending++
+	w.files.put(uint64(key), pidfd)
+	return key, nil
 }
 
 // Remove stops watching and tells whether it came in time: with true the callback has
-// not been called and will not be; with false it was called or is about to be, or the
-// pidfd was never added.
-func (w *Watcher) Remove(pidfd int) bool {
+// not been called and will not be; with false it was called or is about to be, or
+// the watch is none of this watcher's.
+func (w *Watcher) Remove(key Watch) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	key, ok := w.byFD[pidfd]
-	if ok {
-		w.forget(key, pidfd)
+	e, ok := w.watches[key]
+	if !ok || e.due {
+		return false
 	}
-	return ok
+	w.pending--
+	w.forget(key)
+	return true
 }
 
 // Len returns how many processes are watched.
 func (w *Watcher) Len() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return len(w.byFD)
+	return w.pending
 }
 
-// Close stops watching and returns when no callback runs any more. Callbacks that
-// were not due before it are never called. It must not be called from a callback;
-// a second call does nothing.
+// Close stops watching, closes all pidfds, and returns when no callback runs any more.
+// Callbacks that were not due before it are never called. It must not be called from a
+// callback; a second call does nothing.
 func (w *Watcher) Close() error {
 	w.mu.Lock()
 	if w.closed {
@@ -106,21 +122,26 @@ func (w *Watcher) Close() error {
 		<-w.done
 		return nil
 	}
-	w.closed = true
-	clear(w.byFD)
-	clear(w.byKey)
+	w.closed, w.pending = true, 0
+	for key, e := range w.watches {
+		if !e.due {
+			delete(w.watches, key)
+		}
+	}
 	w.mu.Unlock()
 	err := w.file.Close()
 	<-w.done
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.files.close()
 	return err
 }
 
-// forget drops an entry. w.mu is held.
-func (w *Watcher) forget(key uint64, pidfd int) {
-	delete(w.byFD, pidfd)
-	delete(w.byKey, key)
-	// The entry of a descriptor that was closed too early is gone by itself.
-	_ = w.control(unix.EPOLL_CTL_DEL, pidfd, &unix.EpollEvent{})
+// forget drops an entry and lets its file go, which ends its registration: an event of
+// one that is closed only later has no entry any more. w.mu is held.
+func (w *Watcher) forget(key Watch) {
+	delete(w.watches, key)
+	w.files.drop(uint64(key))
 }
 
 // control is epoll_ctl on an instance that cannot be closed meanwhile.
@@ -149,22 +170,33 @@ func (w *Watcher) run() {
 			return
 		}
 		for _, ev := range events[:n] {
-			if exited := w.take(uint64(uint32(ev.Fd)) | uint64(uint32(ev.Pad))<<32); exited != nil {
+			key := Watch(uint32(ev.Fd)) | Watch(uint32(ev.Pad))<<32
+			if exited := w.take(key); exited != nil {
 				exited()
+				w.finish(key)
 			}
 		}
 	}
 }
 
-// take removes the entry of an event and returns its callback, nil when Remove or Close
+// take marks the entry of an event and returns its callback, nil when Remove or Close
 // came before it.
-func (w *Watcher) take(key uint64) func() {
+func (w *Watcher) take(key Watch) func() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	e, ok := w.byKey[key]
-	if !ok {
+	e, ok := w.watches[key]
+	if !ok || e.due {
 		return nil
 	}
-	w.forget(key, e.pidfd)
+	e.due = true
+	w.pending--
 	return e.exited
+}
+
+// finish drops an entry whose callback has returned: until then what the callback ends may
+// rely on the numbers that the file holds.
+func (w *Watcher) finish(key Watch) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.forget(key)
 }

@@ -22,7 +22,7 @@ type Identity struct {
 	PidNSDev, PidNSIno uint64 // its pid namespace; the only proof where CgroupID is 0
 	RootUID            uint32 // host uid that the container's root maps to
 	Privileged         bool   // the container's root is the host's root
-	Release            func() // closes the descriptors that keep the ids from being reused; called once, at stop; nil: nothing
+	Release            func() // lets go what keeps the ids from being reused; called once, at stop; nil: nothing
 }
 
 // Binding is one life of a container, from Bind to Stop. All of it but Ready, Dead and the ring is fixed. Safe for concurrent use.

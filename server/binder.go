@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 
 	"devlxd/peer"
 	"devlxd/registry"
@@ -64,7 +63,6 @@ type process struct {
 	binder *Binder
 	init   *peer.Init
 	bound  bool
-	once   sync.Once
 }
 
 // Facts implements source.Process.
@@ -76,8 +74,9 @@ func (p *process) Facts() source.Facts {
 	}
 }
 
-// Activate implements source.Process. The binding holds the pidfd and the pid
-// namespace until it is stopped, so neither number can be used again before.
+// Activate implements source.Process. The process, and with it the number of its
+// pid namespace, is held until the binding is stopped, without a descriptor where
+// the watcher can ([peer.WatchFiles]).
 func (p *process) Activate(name string) error {
 	b, i := p.binder, p.init
 	if i.Privileged {
@@ -91,7 +90,7 @@ func (p *process) Activate(name string) error {
 		return fmt.Errorf("%w: %w", source.ErrConflict, err)
 	}
 	p.bound = true
-	if err := b.watcher.Add(i.Pidfd, func() { b.exited(name, binding) }); err != nil {
+	if err := i.Watch(b.watcher, func() { b.exited(name, binding) }); err != nil {
 		b.reg.Stop(binding)
 		return err
 	}
@@ -109,13 +108,8 @@ func (b *Binder) exited(name string, binding *registry.Binding) {
 	}
 }
 
-// release gives the descriptors back when the binding is stopped.
-func (p *process) release() {
-	p.once.Do(func() {
-		p.binder.watcher.Remove(p.init.Pidfd)
-		_ = p.init.Close()
-	})
-}
+// release lets the process go when the binding is stopped.
+func (p *process) release() { _ = p.init.Close() }
 
 // Close implements source.Process.
 func (p *process) Close() error {

@@ -8,16 +8,17 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"devlxd/peer"
 )
 
 const (
 	// ownFiles is how many descriptors are kept for the daemon itself: loops,
 	// listeners, the store, the admin API and what the Go runtime opens.
 	ownFiles = 256
-	// filesPerContainer is what a running container takes: a pidfd on its init and
-	// its pid namespace ([devlxd/peer.Init]). One that is stopped now can be bound
-	// at any time, and must not find that guests of others have taken its two.
-	filesPerContainer = 2
+	// imageShare is the part of all descriptors that image downloads may take, as a divisor. A host whose limit cannot
+	// be raised has better use for the rest: a guest that is told 500 downloads again, one that waits in the backlog waits.
+	imageShare = 40
 )
 
 // budget shares the descriptors of the process (RLIMIT_NOFILE) out between
@@ -25,9 +26,11 @@ const (
 // there are of the first two: what is left for the third must not depend on
 // them. Safe for concurrent use after init.
 type budget struct {
-	explicit int64        // Options.MaxConnections; 0: by the limit of the process
-	files    int64        // RLIMIT_NOFILE
-	images   atomic.Int64 // open image files
+	explicit     int64        // Options.MaxConnections; 0: by the limit of the process
+	files        int64        // RLIMIT_NOFILE
+	watch        int64        // what it takes to watch running containers at all
+	perContainer int64        // and each of them; a stopped one can be bound at any time, and must not find that guests took its own
+	images       atomic.Int64 // open image files
 }
 
 // init reads the limit of the process, which the Go runtime has raised to the
@@ -37,7 +40,9 @@ func (b *budget) init(explicit int64) error {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
 		return os.NewSyscallError("getrlimit", err)
 	}
+	fixed, each := peer.WatchFiles()
 	b.explicit, b.files = explicit, int64(min(lim.Cur, math.MaxInt32))
+	b.watch, b.perContainer = int64(fixed), int64(each)
 	return nil
 }
 
@@ -48,12 +53,12 @@ func (b *budget) connections(containers int) int64 {
 	if b.explicit > 0 {
 		return b.explicit
 	}
-	return max(b.files-ownFiles-b.maxImageFiles()-filesPerContainer*int64(containers), b.files/4, 1)
+	return max(b.files-ownFiles-b.watch-b.maxImageFiles()-b.perContainer*int64(containers), b.files/4, 1)
 }
 
 // maxImageFiles is how many image files may be open at once; a download of a
 // split image holds two.
-func (b *budget) maxImageFiles() int64 { return max(b.files/16, 2) }
+func (b *budget) maxImageFiles() int64 { return max(b.files/imageShare, 2) }
 
 // takeImage counts one more image file in, false when there are enough.
 func (b *budget) takeImage() bool {

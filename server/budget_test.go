@@ -6,60 +6,71 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlxd/peer"
 	"devlxd/registry"
 )
 
-// TestBudget: whatever guests do, two descriptors are left for each container that is registered.
+// TestBudget: whatever guests do, the descriptors are left that the containers which are registered need.
 func TestBudget(t *testing.T) {
 	for _, tt := range []struct {
-		explicit, files int64
-		containers      int
-		want            int64
+		explicit, files     int64
+		watch, perContainer int64
+		containers          int
+		want                int64
 	}{
-		{0, 1 << 20, 0, 1<<20 - 256 - 1<<16},
-		{0, 1 << 20, 100_000, 1<<20 - 256 - 1<<16 - 200_000},
-		{0, 65536, 10_000, 65536 - 256 - 4096 - 20_000},
-		{0, 65536, 40_000, 16384}, // too low a limit: a quarter
-		{0, 1024, 100, 1024 - 256 - 64 - 200},
-		{0, 1024, 100_000, 256},
-		{0, 100, 0, 25},
-		{0, 1, 0, 1},
-		{7, 1024, 100_000, 7},
-		{1 << 30, 1024, 0, 1 << 30},
+		{0, 1 << 20, 160, 0, 0, 1<<20 - 256 - 160 - 26214},
+		{0, 1 << 20, 160, 0, 100_000, 1<<20 - 256 - 160 - 26214},
+		{0, 1 << 20, 4, 1, 100_000, 1<<20 - 256 - 4 - 26214 - 100_000},
+		{0, 65536, 4, 1, 50_000, 16384}, // too low a limit: a quarter
+		{0, 20_000, 160, 0, 4200, 19_084},
+		{0, 20_000, 4, 1, 4200, 20_000 - 256 - 4 - 500 - 4200},
+		{0, 1024, 4, 1, 100, 1024 - 256 - 4 - 25 - 100},
+		{0, 1024, 160, 0, 100_000, 1024 - 256 - 160 - 25},
+		{0, 1024, 4, 1, 100_000, 256},
+		{0, 100, 160, 0, 0, 25},
+		{0, 1, 160, 0, 0, 1},
+		{7, 1024, 160, 0, 100_000, 7},
+		{1 << 30, 1024, 4, 1, 0, 1 << 30},
 	} {
-		b := budget{explicit: tt.explicit, files: tt.files}
+		b := budget{explicit: tt.explicit, files: tt.files, watch: tt.watch, perContainer: tt.perContainer}
 		if got := b.connections(tt.containers); got != tt.want {
-			t.Errorf("%d files, %d containers, MaxConnections %d: %d connections; want %d", tt.files, tt.containers, tt.explicit, got, tt.want)
+			t.Errorf("%d files, %d containers of %d each, MaxConnections %d: %d connections; want %d",
+				tt.files, tt.containers, tt.perContainer, tt.explicit, got, tt.want)
 		}
-		if left := tt.files - b.connections(tt.containers) - b.maxImageFiles(); tt.explicit == 0 && tt.want > tt.files/4 && tt.files > 1 && left < 2*int64(tt.containers)+ownFiles {
-			t.Errorf("%d files, %d containers: %d left", tt.files, tt.containers, left)
+		left := tt.files - b.connections(tt.containers) - b.maxImageFiles()
+		if tt.explicit == 0 && tt.want > tt.files/4 && tt.files > 1 && left < ownFiles+tt.watch+tt.perContainer*int64(tt.containers) {
+			t.Errorf("%d files, %d containers of %d each: %d left", tt.files, tt.containers, tt.perContainer, left)
 		}
 	}
 }
 
-// TestBudgetOfServer: the limit of accept comes from the process and follows the containers that come and go.
+// TestBudgetOfServer: the limit of accept comes from the process and, where each container takes a descriptor, follows those that come and go.
 func TestBudgetOfServer(t *testing.T) {
 	var lim unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
 		t.Fatal(err)
 	}
 	r := newRig(t, Options{Loops: 1})
-	r.srv.budget.files = 1024
+	r.srv.loops[0].call(func() { r.srv.budget.files, r.srv.budget.perContainer = 1024, 1 })
 	before := r.srv.maxConnections()
 	r.container("c1", nil)
 	r.container("c2", nil)
-	if got := r.srv.maxConnections(); got != before-4 {
-		t.Errorf("limit with two containers = %d; want %d less 4", got, before)
+	if got := r.srv.maxConnections(); got != before-2 {
+		t.Errorf("limit with two containers = %d; want %d less 2", got, before)
 	}
 	if err := r.reg.Remove("c1"); err != nil {
 		t.Fatal(err)
 	}
-	if got := r.srv.maxConnections(); got != before-2 {
-		t.Errorf("limit with one container = %d; want %d less 2", got, before)
+	if got := r.srv.maxConnections(); got != before-1 {
+		t.Errorf("limit with one container = %d; want %d less 1", got, before)
 	}
 	fresh := newIdleRig(t, Options{})
 	if got := fresh.srv.budget.files; got != int64(min(lim.Cur, 1<<31-1)) {
 		t.Errorf("the server knows of %d descriptors; the process has %d", got, lim.Cur)
+	}
+	fixed, each := peer.WatchFiles()
+	if b := &fresh.srv.budget; b.watch != int64(fixed) || b.perContainer != int64(each) {
+		t.Errorf("%d descriptors and %d for each container; want %d and %d", b.watch, b.perContainer, fixed, each)
 	}
 }
 
@@ -67,10 +78,16 @@ func TestBudgetOfServer(t *testing.T) {
 func TestAcceptLeavesDescriptorsToContainers(t *testing.T) {
 	r := newRig(t, Options{Loops: 1})
 	r.log.expect("accept paused: the connection limit is reached")
-	const files = ownFiles + 100
+	const files = ownFiles + 200
 	floor := int64(files / 4)
-	r.srv.loops[0].call(func() { r.srv.budget.files = files })
-	for n := range 10 {
+	r.srv.loops[0].call(func() {
+		b := &r.srv.budget
+		b.files, b.watch, b.perContainer = files, 4, 1
+	})
+	if got := r.srv.maxConnections(); got != files-ownFiles-4-files/imageShare {
+		t.Fatalf("limit without containers = %d", got)
+	}
+	for n := range 80 {
 		r.container("c"+strconv.Itoa(n), nil)
 	}
 	if got := r.srv.maxConnections(); got != floor {
@@ -96,7 +113,7 @@ func TestAcceptLeavesDescriptorsToContainers(t *testing.T) {
 func TestImageBudget(t *testing.T) {
 	r := newRig(t, Options{Loops: 1})
 	r.log.expect("cannot serve an image")
-	r.srv.loops[0].call(func() { r.srv.budget.files = 16 * 3 })
+	r.srv.loops[0].call(func() { r.srv.budget.files = imageShare * 3 })
 	r.withImages("c1")
 	image := r.image(randomBytes(8<<20, 7), nil)
 	absent := r.image([]byte("absent"), func(i *registry.Image) { i.Path += ".none" })
