@@ -70,7 +70,12 @@ func newLogger(f *os.File) *slog.Logger {
 }
 
 // serve runs a daemon until a signal ends it.
-func serve(ctx context.Context, cfg daemonConfig) error {
+func serve(ctx context.Context, cfg daemonConfig) (err error) {
+	p, err := startProfiler(cfg.Log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.stop()) }()
 	ctx, stop := signal.NotifyContext(ctx, unix.SIGTERM, unix.SIGINT)
 	defer stop()
 	signal.Ignore(unix.SIGPIPE)

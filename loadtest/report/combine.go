@@ -26,7 +26,10 @@ func Median(rounds []Result) Result {
 	}
 	m.Values = slices.Clone(m.Values)
 	for i := range m.Values {
-		m.Values[i].Value = median(rounds, func(r *Result) float64 { return r.value(m.Values[i].Name) })
+		m.Values[i].Value = median(rounds, func(r *Result) float64 {
+			v, _ := r.value(m.Values[i].Name)
+			return v
+		})
 	}
 	m.Errors, m.Lost, m.ByKind, m.Examples = 0, 0, nil, nil
 	for i := range rounds {
@@ -87,14 +90,14 @@ func (r *Result) server() *Server {
 	return r.Server
 }
 
-// value is the number of that name, 0 if there is none.
-func (r *Result) value(name string) float64 {
+// value is the number of that name.
+func (r *Result) value(name string) (v float64, ok bool) {
 	for _, v := range r.Values {
 		if v.Name == name {
-			return v.Value
+			return v.Value, true
 		}
 	}
-	return 0
+	return 0, false
 }
 
 // addErrors adds those of another result.

@@ -70,6 +70,15 @@ func WriteTable(w io.Writer, c *Comparison) error {
 		if err := t.Flush(); err != nil {
 			return err
 		}
+		for _, v := range first.Values {
+			var each []string
+			for i := range group {
+				if value, ok := group[i].value(v.Name); ok {
+					each = append(each, group[i].Target+" "+quantity(value, v.Unit))
+				}
+			}
+			fmt.Fprintf(w, "  %s: %s\n", v.Name, strings.Join(each, ", "))
+		}
 		for i := range group {
 			for _, text := range group[i].errors() {
 				fmt.Fprintf(w, "  %s: %s\n", group[i].Target, text)
