@@ -235,6 +235,9 @@ func (r *run) compareCounters(before map[string]float64, results []report.Result
 		return err
 	}
 	last := &results[len(results)-1]
+	if pause, ok := after[target.MaxPause]; ok {
+		last.Values = append(last.Values, report.Value{Name: "longest pause of the server for garbage collection", Unit: "us", Value: pause * 1e6})
+	}
 	for _, c := range []struct {
 		name string
 		ours uint64

@@ -14,6 +14,7 @@ import (
 // flags are what the commands have in common.
 type flags struct {
 	containers int
+	registered int
 	attach     []int
 	devlxd     string
 	runDir     string
@@ -44,6 +45,7 @@ func (f *flags) bindCommon(cmd *cobra.Command, containers int) {
 // bindServer adds the flags that name a server that runs already.
 func (f *flags) bindServer(cmd *cobra.Command) {
 	p := cmd.Flags()
+	p.IntVar(&f.registered, "registered", 0, "containers that are registered in all, running or not (default: those that run)")
 	p.StringVar(&f.runDir, "run-dir", "", "load the devlxd daemon with this run directory instead of starting one")
 	p.StringVar(&f.socket, "socket", "", "load whatever serves this guest socket")
 	p.StringVar(&f.admin, "admin", "", "its admin API, to make events: devlxd:PATH, lxd:PATH or incus:PATH of the API socket")
@@ -57,6 +59,8 @@ func (f *flags) check() error {
 		return usagef("--containers is %d: give at least 1", f.containers)
 	case f.containers > loadtest.MaxContainers:
 		return usagef("--containers is %d: at most %d", f.containers, loadtest.MaxContainers)
+	case f.registered != 0 && (f.registered < f.containers || f.registered > loadtest.MaxContainers):
+		return usagef("--registered is %d: give --containers at least and %d at most", f.registered, loadtest.MaxContainers)
 	case f.runDir != "" && (f.socket != "" || f.admin != ""):
 		return usagef("--run-dir names the sockets already: leave --socket and --admin out")
 	case f.admin != "" && f.socket == "" && !strings.HasPrefix(f.admin, "devlxd:"):

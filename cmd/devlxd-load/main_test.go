@@ -82,7 +82,7 @@ func TestScenarios(t *testing.T) {
 		args   []string
 		phases int
 	}{
-		{[]string{"request", "--connections", "60"}, 1},
+		{[]string{"request", "--connections", "60", "--registered", "50"}, 1},
 		{[]string{"request", "--pipeline", "16", "--value-size", "5000"}, 1},
 		{[]string{"request", "--rate", "500"}, 1},
 		{[]string{"connect"}, 1},
@@ -195,7 +195,7 @@ func TestServers(t *testing.T) {
 func TestUsage(t *testing.T) {
 	for _, args := range [][]string{
 		{"dance"}, {"request", "more"}, {"request", "--connections", "x"}, {"request", "--no-such-flag"}, {"request", "--containers", "0"},
-		{"request", "--containers", "1000000"}, {"request", "--run-dir", "/a", "--socket", "/b"}, {"request", "--admin", "lxd:/a"},
+		{"request", "--containers", "1000000"}, {"request", "--registered", "3"}, {"request", "--run-dir", "/a", "--socket", "/b"}, {"request", "--admin", "lxd:/a"},
 		{"compare", "--targets", "apache"}, {"compare", "--scenarios", "dance"}, {"compare", "--rounds", "2"}, {"idle", "--servers", "2", "--pin"},
 	} {
 		if code := execute(context.Background(), args); code != exitUsage {

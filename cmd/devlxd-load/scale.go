@@ -95,12 +95,7 @@ func (s *scaler) containers(ctx context.Context, registered []int) (costs, error
 		if n < have {
 			return nil, usagef("--registered %d is less than the %d there are: give ascending numbers from --containers on", n, have)
 		}
-		more := make([]target.Container, n-have)
-		for i := range more {
-			more[i] = target.Container{Name: fmt.Sprintf("rest-%06d", have+i), Config: map[string]string{target.Key: "abc"}}
-		}
-		step := s.bars.begin(fmt.Sprintf("registering %d containers", n))
-		if err := s.t.Register(ctx, more, func(done int) { step(float64(done), float64(len(more))) }); err != nil {
+		if err := s.addStopped(ctx, s.t, have, n); err != nil {
 			return nil, err
 		}
 		have = n

@@ -93,6 +93,9 @@ func runScenario(ctx context.Context, f *flags) (err error) {
 	if err := s.add(ctx, t); err != nil {
 		return err
 	}
+	if err := s.addStopped(ctx, t, s.fleet.Set.Len(), f.registered); err != nil {
+		return err
+	}
 	results, err := loadtest.Run(ctx, t, s.fleet, f.opt, s.bars.begin(string(f.opt.Scenario)))
 	s.bars.end()
 	if err != nil {

@@ -53,6 +53,15 @@ func (c *container) close() {
 	}
 }
 
+// Init returns the pid, as seen here, of the init process of the container that guest i is in: what a server has to be told of it. It is
+// that of [Options.Attach], whether it still runs or not; other guests are the inits of their containers themselves (see [Set.PID]).
+func (s *Set) Init(i int) int {
+	if len(s.attach) > 0 {
+		return s.attach[i]
+	}
+	return s.PID(i)
+}
+
 // attachGuest starts guest i in its container. The caller holds asking.
 func (s *Set) attachGuest(ctx context.Context, i int) error {
 	c, err := openContainer(s.attach[i])

@@ -27,6 +27,9 @@ func TestAttach(t *testing.T) {
 	}
 	for i, of := range []int{0, 1, 0} {
 		checkAttached(t, s, i, inits[i])
+		if s.Init(i) != inits[i] || containers.Init(of) != inits[i] {
+			t.Errorf("guest %d: init %d, the container's own %d; want %d", i, s.Init(i), containers.Init(of), inits[i])
+		}
 		if s.CgroupID(i) != containers.CgroupID(of) || s.Cgroup(i) != containers.Cgroup(of) {
 			t.Errorf("guest %d is in %s, want %s", i, s.Cgroup(i), containers.Cgroup(of))
 		}

@@ -19,7 +19,10 @@ func unixClient(socket string) *http.Client {
 	}}}
 }
 
-// scrape reads counters, gauges and the counts of histograms, each summed over its labels.
+// MaxPause is what the longest pause for garbage collection, in seconds, is called among the counters of a Go program.
+const MaxPause = "go_gc_duration_seconds"
+
+// scrape reads counters, gauges and the counts of histograms, each summed over its labels, and the largest value of a summary.
 func scrape(ctx context.Context, c *http.Client, url string) (map[string]float64, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -44,13 +47,16 @@ func scrape(ctx context.Context, c *http.Client, url string) (map[string]float64
 	return totals, nil
 }
 
-// value is a counter's or a gauge's value, and a histogram's count.
+// value is a counter's or a gauge's value, a histogram's count, and a summary's last quantile.
 func value(m *dto.Metric) float64 {
 	switch {
 	case m.GetHistogram() != nil:
 		return float64(m.GetHistogram().GetSampleCount())
 	case m.GetCounter() != nil:
 		return m.GetCounter().GetValue()
+	case len(m.GetSummary().GetQuantile()) > 0:
+		quantiles := m.GetSummary().GetQuantile()
+		return quantiles[len(quantiles)-1].GetValue()
 	}
 	return m.GetGauge().GetValue()
 }

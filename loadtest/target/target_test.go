@@ -126,6 +126,11 @@ c_seconds_bucket{le="1"} 1
 c_seconds_bucket{le="+Inf"} 6
 c_seconds_sum 9
 c_seconds_count 6
+# TYPE d_seconds summary
+d_seconds{quantile="0"} 1
+d_seconds{quantile="1"} 8
+d_seconds_sum 9
+d_seconds_count 2
 `))
 	})}
 	go func() { _ = server.Serve(ln) }()
@@ -136,7 +141,7 @@ c_seconds_count 6
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]float64{"a_total": 7, "b": 5, "c_seconds": 6} {
+	for name, want := range map[string]float64{"a_total": 7, "b": 5, "c_seconds": 6, "d_seconds": 8} {
 		if got[name] != want {
 			t.Errorf("%s = %v; want %v", name, got[name], want)
 		}
