@@ -51,7 +51,7 @@ type handler interface {
 	connected(c *conn)
 	// answered: a response has come in, as it was wanted. status is that of the response.
 	answered(c *conn, status int)
-	// event: an event has come in, with the number that was wanted.
+	// event: an event has come in, with the number that was wanted; 0 for one that only fills sockets.
 	event(c *conn, number uint64)
 	// ended: the server has closed the connection, or it failed. It is closed.
 	ended(c *conn, kind failure, detail string)
@@ -229,6 +229,7 @@ func (l *loop) readFrame(c *conn, b []byte) int {
 		number, ok := eventNumber(payload)
 		switch {
 		case bytes.Contains(payload, fillerMember):
+			l.handler.event(c, 0)
 		case !ok:
 			l.fail(c, failContent, fmt.Sprintf("%.200q", payload))
 		case number != c.next:

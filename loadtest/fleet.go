@@ -45,7 +45,7 @@ func (f *Fleet) Resize(size int) {
 func (f *Fleet) Containers() []target.Container {
 	list := make([]target.Container, len(f.names))
 	for i, name := range f.names {
-		list[i] = target.Container{Name: name, PID: f.Set.PID(i), Config: f.config(i)}
+		list[i] = target.Container{Name: name, PID: f.Set.Init(i), Config: f.config(i)}
 	}
 	return list
 }

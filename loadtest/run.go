@@ -32,7 +32,8 @@ type run struct {
 	result   *report.Result
 	progress func(done, total float64)
 
-	before target.Usage // at the start of the window
+	counters map[string]float64 // the server's own, before; nil: it has none
+	before   target.Usage       // at the start of the window
 }
 
 // Progress is told how far a run has come.
@@ -72,12 +73,12 @@ func Run(ctx context.Context, t target.Target, fleet *Fleet, o Options, progress
 		return nil, err
 	}
 	defer l.free()
-	r := &run{ctx: ctx, opt: o, target: t, fleet: fleet, loop: l, progress: progress}
+	r := &run{ctx: ctx, opt: o, target: t, fleet: fleet, loop: l, progress: progress, counters: counters}
 	results, err := do(r)
 	if err != nil {
 		return nil, fmt.Errorf("%s against %s: %w", o.Scenario, t.Name(), err)
 	}
-	if err := r.compareCounters(counters, results); err != nil {
+	if err := r.compareCounters(results); err != nil {
 		return nil, err
 	}
 	return results, nil
@@ -224,10 +225,22 @@ func (r *run) tick() {
 	}
 }
 
+// restart starts the server anew where that is possible; its counters begin anew too.
+func (r *run) restart() (err error) {
+	if err := r.target.Restart(r.ctx); err != nil {
+		if isUnsupported(err) {
+			return nil
+		}
+		return err
+	}
+	r.counters, err = r.target.Counters(r.ctx)
+	return err
+}
+
 // compareCounters holds the server's own counters against what came in. The server may have counted more: requests of connections that
 // were closed before they were answered.
-func (r *run) compareCounters(before map[string]float64, results []report.Result) error {
-	if before == nil || len(results) == 0 {
+func (r *run) compareCounters(results []report.Result) error {
+	if r.counters == nil || len(results) == 0 {
 		return nil
 	}
 	after, err := r.target.Counters(r.ctx)
@@ -246,10 +259,7 @@ func (r *run) compareCounters(before map[string]float64, results []report.Result
 		{"devlxd_requests_total", r.loop.answers},
 		{"devlxd_events_delivered_total", r.loop.events},
 	} {
-		theirs := after[c.name] - before[c.name]
-		if after[c.name] < before[c.name] {
-			theirs = after[c.name] // the server was started anew
-		}
+		theirs := after[c.name] - r.counters[c.name]
 		if theirs < float64(c.ours) {
 			last.Errors++
 			if last.ByKind == nil {

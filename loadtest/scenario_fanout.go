@@ -89,11 +89,12 @@ func (r *run) lastValues(s *subscribers) {
 }
 
 const (
-	// Fillers are events that fill the socket of a reader that is stuck: more than its send buffer (net.core.wmem_default, 208 KiB).
-	fillers    = 8
+	// Fillers are events that fill the socket of a reader that is stuck: with the old values that they carry too, they are
+	// more than its send buffer (net.core.wmem_default, 208 KiB).
+	fillers    = 4
 	fillerSize = 48 << 10
 	// fillTime is how long the others may take to read them.
-	fillTime = time.Second
+	fillTime = time.Minute
 )
 
 // runSlow delivers events to subscribers of which a share does not read, after the same without them.
@@ -137,13 +138,18 @@ func runSlow(r *run) ([]report.Result, error) {
 
 // fill publishes what the sockets of stuck readers cannot take, and waits until the others have it.
 func (s *subscribers) fill() error {
+	for _, c := range s.conns {
+		if c.state == stateEvents {
+			s.filling += fillers
+		}
+	}
 	for i := range fillers {
 		text := strings.Repeat(string(alphabet[i]), fillerSize) + fmt.Sprint(s.fleet.event)
 		if err := s.target.Set(s.ctx, s.fleet.names[0], fillerKey, text); err != nil {
 			return err
 		}
 	}
-	return s.pause(fillTime)
+	return s.loop.wait("filling the sockets", fillTime, func() bool { return s.filling <= 0 })
 }
 
 // release has the stuck readers read: each must get the events in order, to the last one or until it is told that it was too slow.

@@ -13,7 +13,7 @@ import (
 func runIdle(r *run) ([]report.Result, error) {
 	r.begin("subscriptions", "")
 	// What registering the containers has left behind would be taken for, or hide, the memory of connections.
-	if err := r.target.Restart(r.ctx); err != nil && !isUnsupported(err) {
+	if err := r.restart(); err != nil {
 		return nil, err
 	}
 	if err := r.pause(r.opt.Settle); err != nil {

@@ -24,6 +24,7 @@ type subscribers struct {
 	issued  []atomic.Int64 // when each event was asked for; written by publishers
 	left    []int          // subscribers that each event has not reached
 	missing int            // deliveries that are still to come
+	filling int            // deliveries of fillers that are still to come
 	last    *hdrhistogram.Histogram
 	gone    func(c *conn, kind failure, detail string) // replaces the count of an error
 }
@@ -46,6 +47,10 @@ func (s *subscribers) answered(c *conn, _ int) {
 }
 
 func (s *subscribers) event(c *conn, number uint64) {
+	if number == 0 {
+		s.filling--
+		return
+	}
 	i := int(number - s.base - 1)
 	if i >= len(s.issued) {
 		s.rec.fail(failContent, fmt.Sprintf("event %d was not published", number))

@@ -89,7 +89,6 @@ func runScenario(ctx context.Context, f *flags) (err error) {
 	if err := s.start(ctx); err != nil {
 		return errors.Join(err, t.Close())
 	}
-	s.rename(t)
 	if err := s.add(ctx, t); err != nil {
 		return err
 	}

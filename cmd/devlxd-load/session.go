@@ -60,9 +60,7 @@ func (s *session) start(ctx context.Context) error {
 		size = 3
 	}
 	s.fleet = loadtest.NewFleet(set, size)
-	if s.daemon != nil {
-		s.rename(s.daemon)
-	}
+	s.rename()
 	return nil
 }
 
@@ -130,9 +128,6 @@ func (s *session) add(ctx context.Context, t target.Target) error {
 		}
 	}
 	containers := s.fleet.Containers()
-	for i := range containers {
-		containers[i].PID = s.fleet.Set.Init(i)
-	}
 	step := s.bars.begin("registering with " + t.Name())
 	return t.Register(ctx, containers, func(done int) { step(float64(done), float64(len(containers))) })
 }
@@ -176,13 +171,12 @@ func (s *session) open(ctx context.Context) (target.Target, error) {
 }
 
 // rename gives guests in a daemon's containers the names of those.
-func (s *session) rename(t target.Target) {
-	d, ok := t.(*target.LXD)
-	if !ok {
+func (s *session) rename() {
+	if s.daemon == nil {
 		return
 	}
 	byPID := make(map[int]string)
-	for _, i := range d.Instances() {
+	for _, i := range s.daemon.Instances() {
 		byPID[i.PID] = i.Name
 	}
 	names := make([]string, len(s.flags.attach))

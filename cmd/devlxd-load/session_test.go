@@ -159,7 +159,7 @@ func TestAttachToDaemon(t *testing.T) {
 	needRoot(t)
 	d, lxdSocket := daemonOf(t, someContainers(t, 3))
 	var c report.Comparison
-	load(t, &c, "compare", "--targets", "devlxd,socket", "--socket", d.Socket(), "--admin", "lxd:"+lxdSocket, "--rounds", "1",
+	load(t, &c, "compare", "--targets", "devlxd,socket", "--socket", d.Socket(), "--admin", "lxd:"+lxdSocket, "--rounds", "3",
 		"--scenarios", "request,bootstorm,idle,fanout,churn", "--connections", "12", "--duration", "200ms", "--warmup", "20ms")
 	seen := make(map[string][]string)
 	for _, r := range c.Results {

@@ -2,7 +2,9 @@ package target
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strconv"
 	"time"
@@ -22,6 +24,9 @@ type Usage struct {
 func ReadUsage(pid int) (Usage, error) {
 	dir := fmt.Sprintf("/proc/%d/", pid)
 	tasks, err := os.ReadDir(dir + "task")
+	if errors.Is(err, fs.ErrNotExist) {
+		return Usage{}, fmt.Errorf("%w: process %d is gone", ErrExited, pid)
+	}
 	if err != nil {
 		return Usage{}, fmt.Errorf("cannot read the CPU time of the server: %w", err)
 	}
@@ -49,6 +54,9 @@ func ReadUsage(pid int) (Usage, error) {
 	pages, err := strconv.ParseUint(string(fields[1]), 10, 64)
 	if err != nil {
 		return Usage{}, fmt.Errorf("cannot read the memory of the server: %w", err)
+	}
+	if pages == 0 {
+		return Usage{}, fmt.Errorf("%w: process %d is a zombie", ErrExited, pid)
 	}
 	u.RSS = pages * uint64(os.Getpagesize())
 	return u, nil
