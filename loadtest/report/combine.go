@@ -38,11 +38,12 @@ func Median(rounds []Result) Result {
 	return m
 }
 
-// Sum returns one result for the same scenario against several servers at the same time. Latencies are those of the slowest of them.
+// Sum returns one result for the same scenario against several servers that hold their connections at the same time, but made them one
+// after another. Latencies are those of the slowest of them.
 func Sum(parts []Result) Result {
 	slowest := slices.MaxFunc(parts, func(a, b Result) int { return compareFloats(a.Latency.P99, b.Latency.P99) })
 	sum := Result{
-		Target: slowest.Target, Scenario: slowest.Scenario, Variant: slowest.Variant, Started: slowest.Started, Seconds: slowest.Seconds,
+		Target: slowest.Target, Scenario: slowest.Scenario, Variant: slowest.Variant, Started: parts[0].Started,
 		Unit: slowest.Unit, Latency: slowest.Latency, Distribution: slowest.Distribution, Server: &Server{},
 	}
 	for i := range parts {
@@ -50,11 +51,14 @@ func Sum(parts []Result) Result {
 		sum.Containers += p.Containers
 		sum.Connections += p.Connections
 		sum.Requests += p.Requests
-		sum.RPS += p.RPS
+		sum.Seconds += p.Seconds
 		sum.addErrors(p)
 		sum.Server.RSSBefore += p.server().RSSBefore
 		sum.Server.RSSAfter += p.server().RSSAfter
 		sum.Server.CPUPerRequest += p.server().CPUPerRequest / float64(len(parts))
+	}
+	if sum.Seconds > 0 {
+		sum.RPS = float64(sum.Requests) / sum.Seconds
 	}
 	if sum.Connections > 0 {
 		sum.Server.BytesPerConnection = (float64(sum.Server.RSSAfter) - float64(sum.Server.RSSBefore)) / float64(sum.Connections)

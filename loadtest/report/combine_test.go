@@ -25,10 +25,10 @@ func TestMedian(t *testing.T) {
 
 func TestSum(t *testing.T) {
 	sum := Sum([]Result{
-		{Containers: 1, Connections: 10, Requests: 5, RPS: 1, Latency: Latency{P99: 4}, Server: &Server{CPUPerRequest: 2, RSSBefore: 100, RSSAfter: 200}},
-		{Containers: 2, Connections: 20, Requests: 6, RPS: 2, Latency: Latency{P99: 5}, Server: &Server{CPUPerRequest: 4, RSSBefore: 100, RSSAfter: 500}, Lost: 1},
+		{Containers: 1, Connections: 10, Requests: 5, RPS: 1, Seconds: 1, Latency: Latency{P99: 4}, Server: &Server{CPUPerRequest: 2, RSSBefore: 100, RSSAfter: 200}},
+		{Containers: 2, Connections: 20, Requests: 6, RPS: 2, Seconds: 3, Latency: Latency{P99: 5}, Server: &Server{CPUPerRequest: 4, RSSBefore: 100, RSSAfter: 500}, Lost: 1},
 	})
-	if sum.Containers != 3 || sum.Connections != 30 || sum.Requests != 11 || sum.RPS != 3 || sum.Latency.P99 != 5 || sum.Lost != 1 {
+	if sum.Containers != 3 || sum.Connections != 30 || sum.Requests != 11 || sum.RPS != 11.0/4 || sum.Latency.P99 != 5 || sum.Lost != 1 {
 		t.Errorf("sum = %+v", sum)
 	}
 	if s := sum.Server; s.CPUPerRequest != 3 || s.RSSBefore != 200 || s.RSSAfter != 700 || s.BytesPerConnection != 500.0/30 {
