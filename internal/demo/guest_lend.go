@@ -16,7 +16,9 @@ import (
 const handoverFD = 0
 
 // lendRole connects to the server and gives the connection to the process at the other
-// end of standard input, once that is ready for it.
+// end of standard input, once that is ready for it. It stays until the other end is
+// closed: a peer that has exited before the server looks has no pid namespace any more,
+// and nothing else tells who it was where containers have no cgroup.
 func lendRole([]string) error {
 	var ready [1]byte
 	if _, err := unix.Read(handoverFD, ready[:]); err != nil {
@@ -32,7 +34,11 @@ func lendRole([]string) error {
 		return err
 	}
 	defer f.Close()
-	return os.NewSyscallError("sendmsg", unix.Sendmsg(handoverFD, []byte{0}, unix.UnixRights(int(f.Fd())), nil, 0))
+	if err := unix.Sendmsg(handoverFD, []byte{0}, unix.UnixRights(int(f.Fd())), nil, 0); err != nil {
+		return os.NewSyscallError("sendmsg", err)
+	}
+	_, err = unix.Read(handoverFD, ready[:])
+	return os.NewSyscallError("read", err)
 }
 
 // borrowRole takes a connection from the process at the other end of standard input, and
