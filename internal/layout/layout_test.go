@@ -30,19 +30,20 @@ var allowed = map[string][]string{
 	"admin":            {"registry", "source"},
 	"admin/client":     {"admin", "registry", "source"},
 	"server":           {"registry", "peer", "httpparse", "ws", "cloudinit", "source"},
-	"internal/sandbox": {},
+	"internal/cgroup2": {},
+	"internal/sandbox": {"internal/cgroup2"},
 	"internal/demo":    {"internal/sandbox"},
 	"cmd/devlxd":       {"admin", "admin/client", "httpparse", "internal/demo", "internal/sandbox", "peer", "registry", "server", "source", "source/store", "ws"},
 	"cmd/devlxd-load":  {"bench/rival", "loadtest", "loadtest/guests", "loadtest/report", "loadtest/target"},
 	"loadtest":         {"loadtest/guests", "loadtest/report", "loadtest/target"},
-	"loadtest/guests":  {},
+	"loadtest/guests":  {"internal/cgroup2"},
 	"loadtest/report":  {},
 	// The client side of an admin API and of the rivals' control is all that it needs of them.
 	"loadtest/target": {"admin", "admin/client", "bench/rival"},
 	"bench":           {"httpparse", "peer", "registry", "server", "source", "ws"},
 	"bench/rival":     {},
 	// Helpers for tests, which may look at the package they help with.
-	"peer/peertest":         {"peer"},
+	"peer/peertest":         {"peer", "internal/cgroup2"},
 	"ws/wstest":             {"ws"},
 	"registry/registrytest": {"registry"},
 }

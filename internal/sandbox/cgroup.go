@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"devlxd/internal/cgroup2"
 )
 
 // rmdirTime is how long the kernel may take to see that a cgroup is empty.
@@ -66,35 +66,12 @@ func (c *cgroup) remove() error {
 	_ = os.WriteFile(filepath.Join(c.dir, "cgroup.kill"), []byte("1"), 0)
 	deadline := time.Now().Add(rmdirTime)
 	for {
-		err := removeTree(c.dir)
+		err := cgroup2.RemoveTree(c.dir)
 		if err == nil || time.Now().After(deadline) {
 			return err
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-}
-
-// removeTree removes a cgroup and those below it.
-func removeTree(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if e.IsDir() {
-			if err := removeTree(filepath.Join(dir, e.Name())); err != nil {
-				return err
-			}
-		}
-	}
-	// rmdir(2) only: the files of a cgroup cannot be unlinked.
-	if err := unix.Rmdir(dir); err != nil && err != unix.ENOENT {
-		return &os.PathError{Op: "rmdir", Path: dir, Err: err}
-	}
-	return nil
 }
 
 // ownCgroup returns the directory of the caller's cgroup v2.
@@ -103,7 +80,7 @@ func ownCgroup() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	mount := cgroup2Mount(string(mounts))
+	mount := cgroup2.Mount(string(mounts))
 	if mount == "" {
 		return "", errors.New("cgroup2 is not mounted")
 	}
@@ -121,16 +98,4 @@ func ownCgroup() (string, error) {
 		}
 	}
 	return "", errors.New("the caller has no cgroup v2")
-}
-
-// cgroup2Mount finds where a whole cgroup2 tree is mounted, in the text of
-// /proc/self/mountinfo (proc_pid_mountinfo(5)).
-func cgroup2Mount(text string) string {
-	for line := range strings.Lines(text) {
-		left, right, ok := strings.Cut(line, " - ")
-		if f := strings.Fields(left); ok && strings.HasPrefix(right, "cgroup2 ") && len(f) > 4 && f[3] == "/" {
-			return f[4]
-		}
-	}
-	return ""
 }

@@ -105,18 +105,3 @@ func TestMapsAll(t *testing.T) {
 		})
 	}
 }
-
-func TestCgroup2Mount(t *testing.T) {
-	for _, tc := range []struct{ name, text, want string }{
-		{"unified", "29 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n", "/sys/fs/cgroup"},
-		{"hybrid", "40 31 0:37 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n", "/sys/fs/cgroup/unified"},
-		{"a part of it", "41 31 0:38 /a /mnt rw - cgroup2 cgroup2 rw\n", ""},
-		{"none", "27 1 254:0 / / rw - ext4 /dev/vda rw\n", ""},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			if got := cgroup2Mount(tc.text); got != tc.want {
-				t.Errorf("got %q, want %q", got, tc.want)
-			}
-		})
-	}
-}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"devlxd/internal/cgroup2"
 )
 
 const (
@@ -110,7 +112,7 @@ func (b *base) remove() error {
 	_ = os.WriteFile(filepath.Join(b.dir, "cgroup.kill"), []byte("1"), 0)
 	deadline := time.Now().Add(rmdirTime)
 	for {
-		err := removeTree(b.dir)
+		err := cgroup2.RemoveTree(b.dir)
 		if err == nil {
 			return nil
 		}
@@ -119,29 +121,6 @@ func (b *base) remove() error {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-}
-
-// removeTree removes a cgroup and those below it.
-func removeTree(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if e.IsDir() {
-			if err := removeTree(filepath.Join(dir, e.Name())); err != nil {
-				return err
-			}
-		}
-	}
-	// rmdir(2) only: the files of a cgroup cannot be unlinked.
-	if err := unix.Rmdir(dir); err != nil && err != unix.ENOENT {
-		return &os.PathError{Op: "rmdir", Path: dir, Err: err}
-	}
-	return nil
 }
 
 // name is the last element of dir.
@@ -159,7 +138,7 @@ func cgroupOf(file string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	mount := cgroup2Mount(string(mounts))
+	mount := cgroup2.Mount(string(mounts))
 	if mount == "" {
 		return "", errNoCgroup
 	}
@@ -182,15 +161,4 @@ func cgroupOf(file string) (string, error) {
 		return dir, nil
 	}
 	return "", errors.New("the process has no cgroup v2")
-}
-
-// cgroup2Mount finds where a whole cgroup2 tree is mounted, in the text of /proc/self/mountinfo (proc_pid_mountinfo(5)).
-func cgroup2Mount(text string) string {
-	for line := range strings.Lines(text) {
-		left, right, ok := strings.Cut(line, " - ")
-		if f := strings.Fields(left); ok && strings.HasPrefix(right, "cgroup2 ") && len(f) > 4 && f[3] == "/" {
-			return f[4]
-		}
-	}
-	return ""
 }

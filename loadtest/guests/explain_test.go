@@ -64,15 +64,3 @@ func TestMapsAll(t *testing.T) {
 		}
 	}
 }
-
-func TestCgroup2Mount(t *testing.T) {
-	for text, want := range map[string]string{
-		"30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw\n":               "/sys/fs/cgroup",
-		"30 23 0:26 /x /a rw - cgroup2 none rw\n31 23 0:26 / /b rw master:1 - cgroup2 c rw\n": "/b",
-		"30 23 0:26 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n":                         "",
-	} {
-		if got := cgroup2Mount(text); got != want {
-			t.Errorf("%q: %q, want %q", text, got, want)
-		}
-	}
-}

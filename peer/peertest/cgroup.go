@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"devlxd/internal/cgroup2"
 )
 
 const cgroupPrefix = "devlxd-test-"
@@ -107,33 +109,11 @@ func RemoveCgroup(dir string) error {
 	}
 	// Killed processes leave their cgroup a moment after the kill.
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(2 * time.Millisecond) {
-		err = removeTree(dir)
+		err = cgroup2.RemoveTree(dir)
 		if err == nil || time.Now().After(deadline) {
 			return err
 		}
 	}
-}
-
-// removeTree removes the directories from the innermost up.
-func removeTree(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if e.IsDir() {
-			if err := removeTree(filepath.Join(dir, e.Name())); err != nil {
-				return err
-			}
-		}
-	}
-	if err := unix.Rmdir(dir); err != nil && err != unix.ENOENT {
-		return &os.PathError{Op: "rmdir", Path: dir, Err: err}
-	}
-	return nil
 }
 
 // sweep removes what test processes that do not live any more have left.

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"devlxd/internal/cgroup2"
 )
 
 // Requirement is something that a test needs of the machine.
@@ -71,11 +73,5 @@ func cgroup2Mount() string {
 	if err != nil {
 		return ""
 	}
-	for line := range strings.Lines(string(text)) {
-		left, right, ok := strings.Cut(line, " - ")
-		if f := strings.Fields(left); ok && strings.HasPrefix(right, "cgroup2 ") && len(f) > 4 && f[3] == "/" {
-			return f[4]
-		}
-	}
-	return ""
+	return cgroup2.Mount(string(text))
 }
