@@ -33,14 +33,6 @@ func NewFleet(set *guests.Set, size int) *Fleet {
 // Rename gives the guests the names that a daemon knows them by.
 func (f *Fleet) Rename(names []string) { copy(f.names, names) }
 
-// Resize gives the configuration values another size. They have to be registered anew.
-func (f *Fleet) Resize(size int) {
-	f.size = size
-	for i := range f.wants {
-		f.wants[i].body = secret(i, size)
-	}
-}
-
 // Containers is what a target is told.
 func (f *Fleet) Containers() []target.Container {
 	list := make([]target.Container, len(f.names))

@@ -222,7 +222,7 @@ func (f *flags) writeComparison(results []report.Result, charts []*report.Chart)
 		}
 	}
 	if f.htmlFile != "" {
-		if err := writeFile(f.htmlFile, func(w io.Writer) error { return report.WriteComparisonHTML(w, &c, charts) }); err != nil {
+		if err := writeFile(f.htmlFile, func(w io.Writer) error { return report.WriteComparisonHTML(w, &c) }); err != nil {
 			return err
 		}
 	}

@@ -55,7 +55,7 @@ func (f *flags) writeResults(results []report.Result) error {
 			if len(results) == 1 {
 				return report.WriteHTML(w, &results[0])
 			}
-			return report.WriteComparisonHTML(w, &report.Comparison{Machine: machine, Results: results}, nil)
+			return report.WriteComparisonHTML(w, &report.Comparison{Machine: machine, Results: results})
 		})
 	}
 	return nil

@@ -80,7 +80,7 @@ func scale(ctx context.Context, f *flags, registered, connections []int) (err er
 // costs are lines of a chart: what is counted against the microseconds of each request, connection or event.
 type costs map[string][][2]float64
 
-// scenarios in which a cost is taken.
+// scaleOptions are the scenarios in which a cost is taken.
 func scaleOptions(base loadtest.Options) []loadtest.Options {
 	request, connect, fanout := base, base, base
 	request.Scenario, connect.Scenario, fanout.Scenario = loadtest.Request, loadtest.Connect, loadtest.Fanout

@@ -9,7 +9,7 @@ import (
 	"devlxd/loadtest"
 )
 
-// descriptions of the scenarios, for their commands.
+// describe is the help of a scenario's command.
 func describe(s loadtest.Scenario) (short, example string) {
 	switch s {
 	case loadtest.Request:

@@ -34,14 +34,13 @@ func WriteHTML(w io.Writer, r *Result) error {
 	return writePage(w, &page{Title: r.Scenario + " against " + r.Target, Machine: r.Machine, Sections: []section{newSection([]Result{*r})}})
 }
 
-// WriteComparisonHTML writes a comparison as one page that refers to nothing else. The charts, such as scaling curves, come behind
-// the scenarios.
-func WriteComparisonHTML(w io.Writer, c *Comparison, charts []*Chart) error {
+// WriteComparisonHTML writes a comparison as one page that refers to nothing else. Its curves come behind the scenarios.
+func WriteComparisonHTML(w io.Writer, c *Comparison) error {
 	p := &page{Title: "devlxd compared", Machine: &c.Machine}
 	for _, group := range c.Scenarios() {
 		p.Sections = append(p.Sections, newSection(group))
 	}
-	for _, chart := range charts {
+	for _, chart := range c.Curves {
 		s := section{Title: chart.Title, Charts: []*Chart{chart}}
 		for _, l := range chart.Lines {
 			s.Targets = append(s.Targets, l.Name)

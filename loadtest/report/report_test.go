@@ -166,7 +166,8 @@ func TestHTML(t *testing.T) {
 		Lines: []Line{{Name: `"><b>`, Points: [][2]float64{{0, 1}, {100, 2}, {100_000, 2.1}}}},
 	}
 	var b strings.Builder
-	if err := WriteComparisonHTML(&b, c, []*Chart{curve}); err != nil {
+	c.Curves = []*Chart{curve}
+	if err := WriteComparisonHTML(&b, c); err != nil {
 		t.Fatal(err)
 	}
 	page := b.String()
