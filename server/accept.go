@@ -53,7 +53,7 @@ func (l *loop) accept() (more bool) {
 			l.pauseAccept(nil)
 			return false
 		}
-		fd, _, err := unix.Accept4(l.listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		fd, err := acceptNow(l.listener)
 		if err != nil {
 			if errors.Is(err, unix.EINTR) || errors.Is(err, unix.ECONNABORTED) {
 				continue

@@ -51,7 +51,7 @@ func TestBudgetOfServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := newRig(t, Options{Loops: 1})
-	r.srv.loops[0].call(func() { r.srv.budget.files, r.srv.budget.perContainer = 1024, 1 })
+	r.srv.loops[0].call(func() { b := &r.srv.budget; b.files, b.watch, b.perContainer = 1024, 160, 1 })
 	before := r.srv.maxConnections()
 	r.container("c1", nil)
 	r.container("c2", nil)

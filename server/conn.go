@@ -303,5 +303,5 @@ func (l *loop) close(c *conn, reason CloseReason) {
 	l.srv.open.Add(-1)
 	// Closing the fd takes it out of the epoll set: the loop holds the only
 	// reference to this open file description.
-	_ = unix.Close(int(c.fd))
+	closeNow(int(c.fd))
 }
