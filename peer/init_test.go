@@ -288,7 +288,7 @@ func TestInitHoldsPidNS(t *testing.T) {
 	}{
 		{"open", func(*testing.T, *Init) {}},
 		{"parked", func(t *testing.T, i *Init) {
-			w := newWatcher(t)
+			w := newParkingWatcher(t)
 			block := make(chan struct{})
 			t.Cleanup(func() { close(block) }) // before Close of the watcher
 			if err := i.Watch(w, func() { <-block }); err != nil {
