@@ -21,7 +21,7 @@ func pollNow(epfd int, events []unix.EpollEvent) (int, error) {
 	return int(n), nil
 }
 
-// readNow is read(2) of a non-blocking socket; b is not empty.
+// readNow is recv(2) from a non-blocking socket, which read(2) comes to after more checks; b is not empty.
 func readNow(fd int, b []byte) (int, error) {
 	n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), 0, 0, 0)
 	if errno != 0 {
@@ -30,7 +30,7 @@ func readNow(fd int, b []byte) (int, error) {
 	return int(n), nil
 }
 
-// writeNow is write(2) to a non-blocking socket; b is not empty.
+// writeNow is send(2) to a non-blocking socket, which raises no SIGPIPE; b is not empty.
 func writeNow(fd int, b []byte) (int, error) {
 	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_NOSIGNAL, 0, 0)
 	if errno != 0 {
