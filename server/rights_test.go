@@ -1,0 +1,64 @@
+package server
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestDescriptorsOfGuests: what a guest sends along with its requests (SCM_RIGHTS, unix(7)) is closed with the bytes that it came with, takes
+// no descriptor of the server and changes no answer.
+func TestDescriptorsOfGuests(t *testing.T) {
+	r := newRig(t, Options{Loops: 1})
+	r.container("c1", map[string]string{"user.a": "1"})
+	c := r.dial("c1")
+	raw, err := c.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := openFiles(t)
+	const batch, rounds = 200, 20
+	for range rounds {
+		read, write, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		fds := make([]int, batch)
+		for i := range fds {
+			fds[i] = int(write.Fd())
+		}
+		var sent error
+		if err := raw.Write(func(fd uintptr) bool {
+			sent = unix.Sendmsg(int(fd), []byte("GET /1.0/config/user.a HTTP/1.1\r\nHost: lxd\r\n\r\n"), unix.UnixRights(fds...), nil, 0)
+			return sent != unix.EAGAIN
+		}); err != nil || sent != nil {
+			t.Fatal(err, sent)
+		}
+		write.Close()
+		if got := c.answer("GET"); got.status != 200 || got.body != "1" {
+			t.Fatalf("answer %+v", got)
+		}
+		// The pipe ends when the last copy in flight is closed.
+		if err := read.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := read.Read(make([]byte, 1)); n != 0 || os.IsTimeout(err) {
+			t.Fatalf("descriptors that a guest sent are open: %d, %v", n, err)
+		}
+		read.Close()
+	}
+	if after := openFiles(t); after > before {
+		t.Errorf("%d descriptors are open, %d before", after, before)
+	}
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
