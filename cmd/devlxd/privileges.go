@@ -45,14 +45,20 @@ func (d *daemon) confine() error {
 }
 
 // writable says what to do about a directory that only a capability opens, which was given up. One that does not exist yet
-// is no error, nor is any other that its user will be told of.
+// is no error, nor is anything else that its user will be told of.
 func writable(dir string) error {
-	err := unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS)
-	if !errors.Is(err, unix.EACCES) {
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return nil
 	}
-	return fmt.Errorf("cannot write to %s: it belongs to another user and CAP_DAC_OVERRIDE is given up: "+
-		"give it to uid %d (chown -R), or start with --privileges keep", dir, os.Geteuid())
+	if err := unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS); !errors.Is(err, unix.EACCES) {
+		return nil
+	}
+	why, do := fmt.Sprintf("belongs to uid %d", st.Uid), fmt.Sprintf("give it to uid %d (chown -R)", os.Geteuid())
+	if int(st.Uid) == os.Geteuid() {
+		why, do = fmt.Sprintf("has mode %#o", st.Mode&0o7777), "give it mode 0755"
+	}
+	return fmt.Errorf("cannot write to %s: it %s and CAP_DAC_OVERRIDE is given up: %s, or start with --privileges keep", dir, why, do)
 }
 
 // held is what this process holds, nothing where /proc does not say.

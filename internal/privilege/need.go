@@ -23,7 +23,8 @@ func (n Need) Name() string { return name(n.Cap) }
 //
 // Not among it is what start-up alone uses, such as a metrics port below 1024 (CAP_NET_BIND_SERVICE), and what only looks
 // as if it were needed: the files of /proc that are read are open to all, SO_PEERCRED, SO_PEERPIDFD and PIDFD_GET_INFO ask for
-// nothing, and signal 0 finds a process although it is refused.
+// nothing, signal 0 finds a process although it is refused, and root has every capability over user namespaces that root
+// has made (user_namespaces(7)), but not over a privileged container, nor over one that another user has made.
 func Needs(files uint64) []Need {
 	list := []Need{
 		// ptrace(2), "Ptrace access mode checking": PTRACE_MODE_READ_FSCREDS, for /proc/PID/ns/pid and PIDFD_GET_PID_NAMESPACE.
