@@ -2,10 +2,13 @@ package server
 
 import (
 	"os"
+	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"devlxd/httpparse"
 )
 
 // TestDescriptorsOfGuests: what a guest sends along with its requests (SCM_RIGHTS, unix(7)) is closed with the bytes that it came with, takes
@@ -55,6 +58,47 @@ func TestDescriptorsOfGuests(t *testing.T) {
 	if after := openFiles(t); after > before {
 		t.Errorf("%d descriptors are open, %d before", after, before)
 	}
+}
+
+// TestHalfRequestsAreBounded: however long a head without an end gets, no more of it is held than the largest one takes; the answer comes then,
+// and until the deadline (TestDeadlines) there are no more bytes than that for each connection.
+func TestHalfRequestsAreBounded(t *testing.T) {
+	const clients = 50
+	r := newRig(t, Options{Loops: 1, HeaderTimeout: time.Hour})
+	r.container("c1", nil)
+	half := "GET /1.0 HTTP/1.1\r\nHost: lxd\r\nX: "
+	half += strings.Repeat("x", httpparse.MaxHead-len(half)-1)
+	list := make([]*client, clients)
+	for i := range list {
+		list[i] = r.dial("c1")
+		list[i].send(half)
+	}
+	l := r.srv.loops[0]
+	held := func() (total, largest int) {
+		l.call(func() {
+			for _, c := range l.conns {
+				if c != nil {
+					total, largest = total+len(c.in), max(largest, cap(c.in))
+				}
+			}
+		})
+		return total, largest
+	}
+	eventually(t, "all half requests are there", func() bool {
+		total, _ := held()
+		return total == clients*len(half)
+	})
+	if _, largest := held(); largest > readBuffer {
+		t.Errorf("%d bytes are held for a connection; want at most %d", largest, readBuffer)
+	}
+	for _, c := range list {
+		c.send("xx")
+		if got := c.answer("GET"); got.status != 431 {
+			t.Fatalf("a head that is too long is answered %d", got.status)
+		}
+		c.wantEOF()
+	}
+	eventually(t, "all connections are closed", func() bool { return r.srv.Connections() == 0 })
 }
 
 func openFiles(t *testing.T) int {
