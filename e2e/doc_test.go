@@ -141,7 +141,7 @@ func (d *daemon) launch() {
 	case d.change != nil:
 		d.change(d.cmd)
 	case os.Getenv(confineAllEnv) != "":
-		confined(d.cmd, readUnit(d.t).confinement(d.t))
+		confined(d.cmd, readUnit(d.t).confinement(d))
 	}
 	if err := d.cmd.Start(); err != nil {
 		d.t.Fatal(err)

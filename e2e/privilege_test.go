@@ -59,7 +59,7 @@ func TestConfined(t *testing.T) {
 	}{
 		{"root", nil, func(_ *testing.T, d *daemon) { d.change = func(*exec.Cmd) {} }, privilege.State{Capabilities: kept, Bounding: kept, NoNewPrivs: true}},
 		{"unit", nil, func(t *testing.T, d *daemon) {
-			c := readUnit(t).confinement(t)
+			c := readUnit(t).confinement(d)
 			d.change = func(cmd *exec.Cmd) { confined(cmd, c) }
 		}, privilege.State{Capabilities: two, Bounding: two, NoNewPrivs: true}},
 		{"user", nil, func(_ *testing.T, d *daemon) {

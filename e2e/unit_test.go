@@ -50,6 +50,7 @@ func (u unit) words(key string) []string { return strings.Fields(strings.Join(u[
 // group, which systemd-analyze knows.
 func (u unit) calls(t *testing.T) []string {
 	t.Helper()
+	need(t, "systemd-analyze")
 	allowed := map[string]bool{}
 	for name := range expand(t, "@default") {
 		allowed[name] = true
@@ -102,7 +103,6 @@ func expand(t *testing.T, word string) map[string]bool {
 // noticed otherwise. What it may try is refused.
 func (u unit) filter(t *testing.T) *seccomp.Policy {
 	t.Helper()
-	need(t, "systemd-analyze")
 	for key, want := range map[string]string{
 		"RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6", "RestrictNamespaces": "yes", "MemoryDenyWriteExecute": "yes", "LockPersonality": "yes",
 	} {
@@ -143,10 +143,13 @@ func (u unit) filter(t *testing.T) *seccomp.Policy {
 	}}
 }
 
-// confinement is what the unit takes from the daemon, of what can be had without systemd.
-func (u unit) confinement(t *testing.T) confinement {
-	t.Helper()
-	return confinement{Bounding: u.words("CapabilityBoundingSet"), Filter: u.filter(t)}
+// confinement is what the unit takes from a daemon, of what can be had without systemd.
+func (u unit) confinement(d *daemon) confinement {
+	d.t.Helper()
+	if got := strings.Join(u["ProtectSystem"], " "); got != "strict" {
+		d.t.Fatalf("ProtectSystem=%s: this test is for strict", got)
+	}
+	return confinement{Bounding: u.words("CapabilityBoundingSet"), Writable: d.directories(), Filter: u.filter(d.t)}
 }
 
 // TestFilterKills: the filter under which TestConfined serves everything does refuse what it should.
@@ -155,8 +158,7 @@ func TestFilterKills(t *testing.T) {
 		t.Skip("needs root, to whom all of it is allowed otherwise")
 	}
 	u := readUnit(t)
-	c := u.confinement(t)
-	c.Bounding = nil
+	c := confinement{Filter: u.filter(t)}
 	for _, tt := range []struct {
 		argv []string
 		ends bool

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -14,6 +16,9 @@ import (
 	"devlxd/admin/client"
 	"devlxd/internal/privilege"
 )
+
+// askTime is how long doctor waits for what listens on the admin socket.
+const askTime = 5 * time.Second
 
 // dropPrivileges gives up what serving does not need, for good.
 func dropPrivileges() error {
@@ -72,7 +77,9 @@ func held() admin.Privileges {
 
 // checkPrivileges asks the daemon, if one answers, what it holds.
 func checkPrivileges(cmd *cobra.Command, runDir string) []finding {
-	status, err := client.InRunDir(runDir).Status(cmd.Context())
+	ctx, cancel := context.WithTimeout(cmd.Context(), askTime)
+	defer cancel()
+	status, err := client.InRunDir(runDir).Status(ctx)
 	if err != nil {
 		return nil // the checks of the sockets say why
 	}
