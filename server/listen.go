@@ -76,8 +76,11 @@ func openSocket(path string) (*socketFile, int, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, -1, fmt.Errorf("cannot create the guest directory: %w", err)
 	}
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return nil, -1, fmt.Errorf("guests could not enter the guest directory: %w", err)
+	// Not where it is right already, for that takes CAP_FOWNER if the directory is somebody else's.
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o755 {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			return nil, -1, fmt.Errorf("guests could not enter the guest directory: %w", err)
+		}
 	}
 	if info, err := os.Lstat(path); err == nil && info.Mode()&fs.ModeSocket == 0 {
 		return nil, -1, fmt.Errorf("%s: %w", path, ErrNotSocket)

@@ -41,7 +41,9 @@ type daemonConfig struct {
 	Loops    int // 0: the server's default
 	// ProofAlways demands the pid namespace of every peer, see peer.Options.PidNSAlways.
 	ProofAlways bool
-	Log         *slog.Logger
+	// Confine gives privileges up for the whole process; nil: all are kept.
+	Confine func() error
+	Log     *slog.Logger
 }
 
 // daemon is a running devlxd: guest server, store, admin API and metrics.
@@ -53,7 +55,7 @@ type daemon struct {
 	binder  *server.Binder
 	store   *store.Store
 	admin   *admin.Server
-	metrics net.Addr // nil: none
+	metrics net.Listener // nil: none
 	started time.Time
 	ready   atomic.Bool
 	serving sync.WaitGroup
@@ -72,7 +74,7 @@ func (d *daemon) MetricsAddress() string {
 	if d.metrics == nil {
 		return metricsOff
 	}
-	return d.metrics.String()
+	return d.metrics.Addr().String()
 }
 
 // startDaemon brings everything up, in the order in which it may be seen: the
@@ -97,6 +99,13 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	}
 	defer inherited.close()
 	if err := d.claim(ctx, inherited); err != nil {
+		return err
+	}
+	if err := d.listenMetrics(); err != nil {
+		return err
+	}
+	// As early as can be, so that what follows finds out what works without them.
+	if err := d.confine(); err != nil {
 		return err
 	}
 	if d.host, err = peer.Probe(peer.Options{PidNSAlways: d.cfg.ProofAlways}); err != nil {
@@ -202,15 +211,20 @@ func (d *daemon) startAdmin(inherited *os.File) error {
 		return err
 	}
 	d.serve("admin API", func() error { return d.admin.Serve(ln) })
+	if d.metrics != nil {
+		d.serve("metrics", func() error { return d.admin.ServeMetrics(d.metrics) })
+	}
+	return nil
+}
+
+// listenMetrics opens the port of the metrics, where they are wanted: it may take a privilege.
+func (d *daemon) listenMetrics() (err error) {
 	if d.cfg.Metrics == "" || d.cfg.Metrics == metricsOff {
 		return nil
 	}
-	tcp, err := net.Listen("tcp", d.cfg.Metrics)
-	if err != nil {
+	if d.metrics, err = net.Listen("tcp", d.cfg.Metrics); err != nil {
 		return fmt.Errorf("cannot listen for metrics: %w; choose another address with --metrics, or --metrics off", err)
 	}
-	d.metrics = tcp.Addr()
-	d.serve("metrics", func() error { return d.admin.ServeMetrics(tcp) })
 	return nil
 }
 
@@ -260,6 +274,9 @@ func (d *daemon) Shutdown(ctx context.Context) error {
 		errs = append(errs, d.admin.Shutdown(ctx))
 	}
 	d.serving.Wait()
+	if d.metrics != nil {
+		_ = d.metrics.Close() // closed already, unless start-up failed before it was served
+	}
 	if d.store != nil {
 		errs = append(errs, d.store.Close())
 	}
@@ -297,6 +314,7 @@ func (d *daemon) status() admin.Status {
 		Loops:    d.server.Loops(), LoopConnections: d.server.LoopConnections(), Connections: int(d.server.Connections()), Subscribers: int(d.server.Subscribers()),
 		Containers: st.Containers, Bound: st.Bound, Images: st.Images,
 		Accepted: totals.Accepted, Refused: totals.Refused, Requests: totals.Requests,
+		Privileges:      held(),
 		EventsPublished: st.ConfigEvents + st.DeviceEvents, EventsDelivered: totals.Delivered, SlowReaders: totals.Overrun,
 	}
 	for _, c := range d.host.Checks() {

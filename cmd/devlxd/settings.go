@@ -25,6 +25,12 @@ const (
 	proofAlways = "always"
 )
 
+// Values of --privileges.
+const (
+	privilegesDrop = "drop"
+	privilegesKeep = "keep"
+)
+
 // setting is one value of the daemon: a flag, or an environment variable, or a
 // default, the first that is given.
 type setting struct {
@@ -51,6 +57,7 @@ func (s *settings) bind(cmd *cobra.Command) {
 		{Name: "metrics", Value: defaultMetrics, env: "DEVLXD_METRICS", usage: "address of the Prometheus metrics, or off"},
 		{Name: "dialect", Value: server.DialectDocument.String(), env: "DEVLXD_DIALECT", usage: "whose bodies and texts guests see: document, lxd or incus"},
 		{Name: "identity-proof", Value: proofAuto, env: "DEVLXD_IDENTITY_PROOF", usage: "when guests are told apart by their pid namespace too: auto or always"},
+		{Name: "privileges", Value: privilegesDrop, env: "DEVLXD_PRIVILEGES", usage: "what becomes of the capabilities that serving does not need: drop or keep"},
 	}
 	for i := range s.values {
 		v := &s.values[i]
@@ -76,6 +83,9 @@ func (s *settings) resolve() ([]setting, error) {
 	}
 	if proof := s.value("identity-proof"); proof != proofAuto && proof != proofAlways {
 		return nil, usageError(fmt.Errorf("--identity-proof: unknown value %q: use %s or %s", proof, proofAuto, proofAlways))
+	}
+	if p := s.value("privileges"); p != privilegesDrop && p != privilegesKeep {
+		return nil, usageError(fmt.Errorf("--privileges: unknown value %q: use %s or %s", p, privilegesDrop, privilegesKeep))
 	}
 	if s.loops < 0 {
 		return nil, usageError(fmt.Errorf("--loops: %d is negative: leave it out or give a number of loops", s.loops))
