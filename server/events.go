@@ -139,4 +139,9 @@ func (l *loop) processFrames(c *conn, data []byte) int {
 }
 
 // endStream ends a JSON stream whose client sent something (LXD does the same).
-func (l *loop) endStream(c *conn) { l.close(c, CloseData) }
+// What was answered in this turn is still written: whether a byte comes with the
+// request or behind it changes nothing.
+func (l *loop) endStream(c *conn) {
+	l.unsubscribe(c, CloseData)
+	l.end(c, CloseData)
+}
