@@ -113,7 +113,13 @@ func (l *loop) processFrames(c *conn, data []byte) int {
 			return 0
 		}
 		var cerr *ws.CloseError
-		if errors.As(err, &cerr) {
+		switch {
+		case errors.Is(err, ws.ErrTextUTF8):
+			// It is data, UTF-8 or not: the answer must not depend on how much of
+			// it had come when its head was looked at.
+			c.eof = true
+			l.sayFarewell(c, CloseData, l.srv.farewells[CloseData])
+		case errors.As(err, &cerr):
 			c.eof = true // what follows cannot be told apart, a close frame neither
 			l.sayFarewell(c, CloseProtocol, farewell{cerr.Code, cerr.Reason})
 		}
@@ -139,4 +145,9 @@ func (l *loop) processFrames(c *conn, data []byte) int {
 }
 
 // endStream ends a JSON stream whose client sent something (LXD does the same).
-func (l *loop) endStream(c *conn) { l.close(c, CloseData) }
+// What was answered in this turn is still written: whether a byte comes with the
+// request or behind it changes nothing.
+func (l *loop) endStream(c *conn) {
+	l.unsubscribe(c, CloseData)
+	l.end(c, CloseData)
+}

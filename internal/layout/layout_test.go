@@ -45,6 +45,7 @@ var allowed = map[string][]string{
 	"bench/rival":     {},
 	// Helpers for tests, which may look at the package they help with.
 	"peer/peertest":         {"peer", "internal/cgroup2"},
+	"httpparse/parsetest":   {},
 	"ws/wstest":             {"ws"},
 	"registry/registrytest": {"registry"},
 }
