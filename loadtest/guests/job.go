@@ -1,6 +1,7 @@
 package guests
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"sync/atomic"
@@ -161,20 +162,28 @@ func periodOK(d time.Duration) bool { return d >= 0 && d <= math.MaxUint32 }
 // haltTime is how long the processes of a job may take to see that it is over.
 const haltTime = 15 * time.Second
 
-// Halt ends the job of guest i, and returns when its processes have ended. A guest that has stopped does none.
+// Halt ends the jobs of guests, of all at once, and returns when their processes have ended. A guest that has stopped does none.
 //
 // Errors: [ErrWorking], and as of Launch.
-func (s *Set) Halt(i int) error {
-	seq, err := s.work(i, func(p *job) { p.kind = jobRest })
-	if err != nil {
-		return err
-	}
-	for deadline := time.Now().Add(haltTime); atomic.LoadUint32(&s.memory.slots[i].done) != seq; time.Sleep(time.Millisecond) {
-		if s.PID(i) == 0 {
-			return nil
+func (s *Set) Halt(guests ...int) error {
+	orders := make(map[int]uint32)
+	for _, i := range guests {
+		seq, err := s.work(i, func(p *job) { p.kind = jobRest })
+		if errors.Is(err, ErrStopped) {
+			continue
 		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("guest %d: %w", i, ErrWorking)
+		if err != nil {
+			return err
+		}
+		orders[i] = seq
+	}
+	deadline := time.Now().Add(haltTime)
+	for i, seq := range orders {
+		for s.PID(i) != 0 && atomic.LoadUint32(&s.memory.slots[i].done) != seq {
+			if time.Now().After(deadline) {
+				return fmt.Errorf("guest %d: %w", i, ErrWorking)
+			}
+			time.Sleep(time.Millisecond)
 		}
 	}
 	return nil
