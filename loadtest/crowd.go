@@ -79,7 +79,9 @@ func (c *crowd) close() error {
 	}
 	ctx := context.WithoutCancel(c.ctx)
 	for _, name := range c.names {
-		err = errors.Join(err, remover.Remove(ctx, name))
+		if removed := remover.Remove(ctx, name); removed != nil {
+			return errors.Join(err, removed) // the next ones would say the same
+		}
 	}
 	return err
 }

@@ -143,13 +143,6 @@ func (o *Options) fill(containers int) error {
 	if o.drain == 0 {
 		o.drain = drainTime
 	}
-	flooding := 50
-	if o.Scenario == Soak {
-		flooding = 3
-	}
-	if err := errors.Join(o.Flood.fill(flooding), o.Soak.fill(o.Duration)); err != nil {
-		return err
-	}
 	switch {
 	case o.Duration < 0 || o.Warmup < 0 || o.Settle < 0:
 		return usagef("--duration, --warmup and --settle have to be positive")
@@ -166,7 +159,11 @@ func (o *Options) fill(containers int) error {
 	case o.ImageSize < 1 || o.ImageSize > 1<<30:
 		return usagef("--image-size is %d: give 1 byte to 1 GiB", o.ImageSize)
 	}
-	return nil
+	flooding := 50
+	if o.Scenario == Soak {
+		flooding = 3
+	}
+	return errors.Join(o.Flood.fill(flooding), o.Soak.fill(o.Duration))
 }
 
 // maxValue is the longest configuration value that can be set (source.MaxValueLen of devlxd, and what fits into the loop's buffer).
