@@ -135,8 +135,8 @@ func TestSoakNeeds(t *testing.T) {
 	}
 }
 
-// TestSecrets: each has its own, of the length that guests compare.
-func TestSecrets(t *testing.T) {
+// TestProbeSecrets: each has its own, of the length that guests compare.
+func TestProbeSecrets(t *testing.T) {
 	a, b := newSecret(), newSecret()
 	if a == b || len(a) != guests.SecretLen || len(b) != guests.SecretLen {
 		t.Errorf("secrets %q and %q", a, b)
