@@ -46,7 +46,10 @@ func runAgainst(t *testing.T, fleet *Fleet, f fault, o Options) []report.Result 
 	if o.Duration == 0 {
 		o.Duration = 200 * time.Millisecond
 	}
-	o.Warmup, o.drain = time.Millisecond, 500*time.Millisecond
+	if o.drain == 0 {
+		o.drain = 500 * time.Millisecond
+	}
+	o.Warmup = time.Millisecond
 	results, err := Run(context.Background(), s, fleet, o, nil)
 	if err != nil && !errors.Is(err, ErrLost) {
 		t.Fatal(err)
