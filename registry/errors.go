@@ -12,6 +12,8 @@ var (
 	ErrNotFound = errors.New("not found: register it first")
 	// ErrRender: Options.RenderValue gave a response that does not end with the value.
 	ErrRender = errors.New("rendered response does not end with the value: return the offset where the value starts")
+	// ErrLimit: the value of a quota is none.
+	ErrLimit = errors.New("limit is malformed: use a whole number from 1 to 1000000000, or unlimited")
 	// ErrFingerprint: an image has no fingerprint.
 	ErrFingerprint = errors.New("image fingerprint is empty: give the full fingerprint")
 

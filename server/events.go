@@ -50,6 +50,10 @@ func (l *loop) serveEvents(c *conn, req *httpparse.Request, v versionPolicy) {
 		l.respondText(c, status, err.Error(), v)
 		return
 	}
+	if !l.takeSubscriber(c.group) {
+		l.respondText(c, 500, textSubscribers, v)
+		return
+	}
 	if websocket {
 		l.stats.answer(routeEvents, 101)
 		l.out = ws.AppendUpgrade(l.out, req.SecWebSocketKey)

@@ -5,7 +5,8 @@ import "devlxd/registry"
 // group is the connections of one life of a container on one loop, and their
 // shared interest in its events. Owned by the loop.
 type group struct {
-	binding *registry.Binding
+	binding *registry.Binding // nil: of the peers that belong to no container
+	account *account
 	first   *conn // all connections, subscribers or not
 
 	ring   *registry.Ring  // of the watch; a revoked one of older subscribers is their own
@@ -14,6 +15,11 @@ type group struct {
 	next   *conn // where the fan-out pass goes on in its next turn
 	dirty  bool  // events came after the fan-out pass began
 	queued bool  // in the loop's run queue
+
+	window  uint32   // wheel tick that spent is about
+	spent   uint32   // requests in it
+	through *conn    // the one that is read from although the limit of bytes is reached
+	waiting *waiting // nil: none
 }
 
 // join puts c among the connections of its container. A container that stops
@@ -22,7 +28,7 @@ type group struct {
 func (l *loop) join(c *conn) {
 	g := l.groups[c.binding]
 	if g == nil {
-		g = &group{binding: c.binding}
+		g = &group{binding: c.binding, account: l.srv.accountOf(c.binding)}
 		l.groups[c.binding] = g
 	}
 	c.group = g

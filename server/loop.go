@@ -50,8 +50,17 @@ type loop struct {
 
 	// Work that goes on after the other connections had their turn: the poller
 	// does not wait while there is any.
-	runq   []*group
-	spareq []*group // the other buffer of runq
+	runq    []*group
+	spareq  []*group // the other buffer of runq
+	blocked []*group // with connections that wait for more than their turn
+
+	claims   claims
+	work     int      // units of work in this pass: requests, frames and the like
+	turnEnd  int      // of work, at which the turn of a connection is over
+	crowded  bool     // so many connections are ready that those of busy containers come after the others
+	turnOf   *conn    // the connection that is first in line
+	turnKind waitKind // in which line
+	paid     *conn    // the connection whose request has had its token
 
 	listener     int // -1 unless this loop accepts
 	acceptPaused bool
@@ -72,7 +81,7 @@ func newLoop(s *Server, id int) (l *loop, err error) {
 	l = &loop{
 		srv: s, id: id, stats: newLoopStats(), listener: -1, timerfd: -1,
 		buf: make([]byte, readBuffer), param: make([]byte, 0, httpparse.MaxTarget), groups: make(map[*registry.Binding]*group),
-		now: s.opts.Now(), started: s.opts.Now(), made: time.Now(), ended: make(chan struct{}),
+		now: s.opts.Now(), started: s.opts.Now(), made: s.made, ended: make(chan struct{}),
 	}
 	defer func() {
 		if err != nil {
@@ -111,6 +120,7 @@ func (l *loop) run() error {
 			return err
 		}
 		l.mark = l.clock()
+		l.work, l.crowded = 0, len(events) > passWork
 		for i := range events {
 			l.dispatch(int(events[i].Fd))
 		}
@@ -146,9 +156,14 @@ func (l *loop) dispatch(fd int) {
 	}
 	c := l.conns[fd]
 	defer l.recoverConn(c)
-	if c.interest == interestWrite {
+	switch {
+	case c.interest == interestWrite:
 		l.onWritable(c)
-	} else {
+	case c.claim != 0 && l.waits(c) != waitNone:
+		c.interest = interestNone // so that the poller is asked again when c goes on
+	case l.crowded && l.busy(c.group):
+		l.wait(c, waitTurn, false)
+	default:
 		l.onReadable(c)
 	}
 }
@@ -205,13 +220,25 @@ func (l *loop) later(g *group) {
 	l.runq = append(l.runq, g)
 }
 
-// runQueue gives each queued group one turn.
+// runQueue gives queued groups a turn each, until as much is done as goes
+// between two looks at the poller. Those that are left come first next time.
 func (l *loop) runQueue() {
+	l.work = 0
 	turn := l.runq
 	l.runq, l.spareq = l.spareq[:0], nil
-	for _, g := range turn {
+	served := 0
+	for served < len(turn) && l.work < passWork {
+		g := turn[served]
+		served++
 		g.queued = false
+		l.work++
 		l.guard(nil, func() { l.drain(g) })
+		if g.waiting != nil {
+			l.guard(nil, func() { l.serveWaiting(g) })
+		}
+	}
+	if served < len(turn) {
+		l.runq = append(append(l.spareq, turn[served:]...), l.runq...)
 	}
 	clear(turn)
 	l.spareq = turn[:0]
@@ -224,8 +251,11 @@ func (l *loop) watch(c *conn, what interest) {
 	}
 	c.interest = what
 	events := pollRead
-	if what == interestWrite {
+	switch what {
+	case interestWrite:
 		events = pollWrite
+	case interestNone:
+		events = pollNone
 	}
 	if err := l.poller.modify(int(c.fd), events); err != nil {
 		l.srv.log.Error("cannot watch a connection", "error", err)
@@ -245,6 +275,7 @@ func (l *loop) onTick() {
 	if n := int32(passed - l.wheel.now); n > 0 {
 		l.wheel.advance(uint32(n), func(c *conn) { l.guard(c, func() { l.due(c) }) })
 	}
+	l.retryBlocked()
 	if l.acceptPaused {
 		l.resumeAccept()
 	}
