@@ -14,6 +14,10 @@ var (
 	ErrRender = errors.New("rendered response does not end with the value: return the offset where the value starts")
 	// ErrLimit: the value of a quota is none.
 	ErrLimit = errors.New("limit is malformed: use a whole number from 1 to 1000000000, or unlimited")
+	// ErrLimitName: there is no such quota.
+	ErrLimitName = errors.New("unknown quota: use connections, subscribers, requests, bytes or images, as QUOTA=VALUE,...")
+	// ErrLimitTwice: a quota is set twice.
+	ErrLimitTwice = errors.New("quota is given twice: give it once")
 	// ErrFingerprint: an image has no fingerprint.
 	ErrFingerprint = errors.New("image fingerprint is empty: give the full fingerprint")
 

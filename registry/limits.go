@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -116,4 +117,25 @@ func (s *Snapshot) readLimits() {
 		}
 		s.limits[limit] = n
 	}
+}
+
+// ParseLimits reads quotas as "QUOTA=VALUE,...", each once; "" sets none. The error is a line that says what is wrong and what to do.
+func ParseLimits(text string) (limits Limits, err error) {
+	if text == "" {
+		return limits, nil
+	}
+	for pair := range strings.SplitSeq(text, ",") {
+		name, value, _ := strings.Cut(pair, "=")
+		l, ok := ParseLimitName(name)
+		if !ok {
+			return limits, fmt.Errorf("%w: %q", ErrLimitName, name)
+		}
+		if limits[l] != 0 {
+			return limits, fmt.Errorf("%w: %s", ErrLimitTwice, name)
+		}
+		if limits[l], err = ParseLimit(value); err != nil {
+			return limits, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return limits, nil
 }

@@ -115,18 +115,27 @@ func (l *loop) free() {
 func (l *loop) run() error {
 	defer close(l.ended)
 	for !l.stopping {
-		events, err := l.poller.wait(len(l.runq) == 0)
-		if err != nil {
+		if err := l.goAround(len(l.runq) == 0); err != nil {
 			return err
 		}
-		l.mark = l.clock()
-		l.work, l.crowded = 0, len(events) > passWork
-		for i := range events {
-			l.dispatch(int(events[i].Fd))
-		}
-		if len(l.runq) > 0 {
-			l.runQueue()
-		}
+	}
+	return nil
+}
+
+// goAround serves what is ready, and then a pass of the run queue; with block it
+// waits until something is ready.
+func (l *loop) goAround(block bool) error {
+	events, err := l.poller.wait(block)
+	if err != nil {
+		return err
+	}
+	l.mark = l.clock()
+	l.work, l.crowded = 0, len(events) > passWork
+	for i := range events {
+		l.dispatch(int(events[i].Fd))
+	}
+	if len(l.runq) > 0 {
+		l.runQueue()
 	}
 	return nil
 }

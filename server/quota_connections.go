@@ -129,5 +129,9 @@ func (l *loop) answerTurnedAway(c *conn, v versionPolicy) {
 	l.route = routeOther
 	v.close = true
 	l.end(c, CloseQuota)
-	l.respondText(c, 500, textConnections, v)
+	text := textConnections
+	if c.group.binding == nil {
+		text = l.srv.texts.unidentified // a stranger is told nothing else
+	}
+	l.respondText(c, 500, text, v)
 }

@@ -44,6 +44,11 @@ host that devlxd is never told of, give --identity-proof always. It costs about
 4 us for each connection, and guests that exit before they are accepted are
 refused.
 
+Each container has quotas: connections and event subscriptions that are open,
+requests a second, bytes of requests and answers under way, image downloads at
+once. --limits sets them for all containers, and the config key
+limits.devlxd.QUOTA for one, at any time. A value is a whole number or unlimited.
+
 SIGTERM or SIGINT ends the server: it stops accepting, answers what is under
 way, closes websockets with 1001 and exits within 5 seconds.`,
 		Example: `  devlxd serve
