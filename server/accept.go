@@ -141,7 +141,7 @@ func (l *loop) adopt(fd int) {
 	l.setTicking(true)
 	l.identify(c)
 	events := pollRead
-	if !l.admit(c) {
+	if !l.admit(c, l.join(c)) {
 		if c.state == stateClosed {
 			return
 		}
@@ -179,5 +179,4 @@ func (l *loop) identify(c *conn) {
 		c.binding = nil
 		l.srv.refused.log("connection refused", "reason", c.reject.String(), "pid", p.PID, "uid", p.UID)
 	}
-	l.join(c)
 }

@@ -69,6 +69,7 @@ func (l *loop) serveEvents(c *conn, req *httpparse.Request, v versionPolicy) {
 	}
 	l.out = append(l.out, "\r\n"...)
 	l.subscribe(c, sub.subscriber)
+	c.group.account.subscribers.Add(-1) // the place that was kept for it
 }
 
 // subscription is a subscriber and the position it begins at.

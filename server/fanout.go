@@ -46,6 +46,7 @@ func (l *loop) subscribe(c *conn, sub *subscriber) {
 	sub.since = l.srv.reg.Clock()
 	sub.live = true
 	g.subs++
+	g.account.subscribers.Add(1)
 	l.stats.subscribers.Add(1)
 	if g.watch != nil && g.ring != sub.ring {
 		// The old one is revoked; the streams on it end with the task of Revoked.

@@ -19,13 +19,14 @@ type group struct {
 	window  uint32   // wheel tick that spent is about
 	spent   uint32   // requests in it
 	through *conn    // the one that is read from although the limit of bytes is reached
-	waiting *waiting // nil: none
+	waiting *waiting // nil: nobody has waited yet
 }
 
-// join puts c among the connections of its container. A container that stops
+// join counts c and puts it among the connections of its container. A container that stops
 // is dead before the loops are told: a connection that is identified before
 // this loop's task runs is found by it, and a later one is refused.
-func (l *loop) join(c *conn) {
+// It returns how many connections the container has with it.
+func (l *loop) join(c *conn) int64 {
 	g := l.groups[c.binding]
 	if g == nil {
 		g = &group{binding: c.binding, account: l.srv.accountOf(c.binding)}
@@ -36,6 +37,7 @@ func (l *loop) join(c *conn) {
 		g.first.groupPrev = c
 	}
 	g.first = c
+	return g.account.connections.Add(1)
 }
 
 // leave takes c out of its group; the last one takes the group along.

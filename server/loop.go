@@ -167,9 +167,9 @@ func (l *loop) dispatch(fd int) {
 	defer l.recoverConn(c)
 	switch {
 	case c.interest == interestWrite:
-		l.onWritable(c)
+		l.writable(c)
 	case c.claim != 0 && l.waits(c) != waitNone:
-		c.interest = interestNone // so that the poller is asked again when c goes on
+		l.watch(c, interestNone) // the poller is asked again when c goes on
 	case l.crowded && l.busy(c.group):
 		l.wait(c, waitTurn, false)
 	default:
@@ -242,7 +242,7 @@ func (l *loop) runQueue() {
 		g.queued = false
 		l.work++
 		l.guard(nil, func() { l.drain(g) })
-		if g.waiting != nil {
+		if g.hasWaiting() {
 			l.guard(nil, func() { l.serveWaiting(g) })
 		}
 	}

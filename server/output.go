@@ -208,6 +208,7 @@ func (l *loop) advance(p *pending, fd int) (done bool, err error) {
 			return false, err
 		}
 		budget -= n
+		l.work += int(n / fileUnit)
 		if s.length == 0 {
 			p.segments = p.segments[1:]
 		}

@@ -48,6 +48,8 @@ const (
 	passWork = 16
 	// busyWork is how many requests within a tick make a container a busy one.
 	busyWork = 64
+	// fileUnit is how many bytes of an answer that was not taken at once count as a unit.
+	fileUnit = 16 << 10
 	// workBytes is how many bytes of a request body count as a unit.
 	workBytes = 1 << 10
 )
@@ -131,7 +133,7 @@ func (l *loop) mayRead(c *conn) bool {
 	return false
 }
 
-// takeSubscriber counts one more event subscription in, false when there are enough.
+// takeSubscriber keeps a place for one more event subscription, false when there are enough.
 func (l *loop) takeSubscriber(g *group) bool {
 	if g.account.subscribers.Add(1) > l.limit(g, registry.LimitSubscribers) {
 		g.account.subscribers.Add(-1)
@@ -188,7 +190,7 @@ func (l *loop) recharge(c *conn) {
 	if c.claim != 0 || c.in != nil || c.out != nil || c.body != nil {
 		l.charge(c, c.held())
 	}
-	if g.waiting != nil {
+	if g.hasWaiting() {
 		l.later(g) // for what c may have given back
 	}
 }

@@ -22,13 +22,13 @@ const (
 	textSubscribers = "too many event subscriptions: close some, or have the host raise limits.devlxd.subscribers"
 )
 
-// admit counts a new connection in. At the limit of its container an idle one makes room, of this loop or else of another one; then c
+// admit decides about a new connection, with which its container has n. At the limit of its container an idle one makes room, of this loop or else of another one; then c
 // waits for the answer of the other loops, as they have no lock in common: c counts already, but is not served. Where none is idle, c is
 // turned away. It reports whether c may be served now.
-func (l *loop) admit(c *conn) bool {
+func (l *loop) admit(c *conn, n int64) bool {
 	g := c.group
 	limit := l.limit(g, registry.LimitConnections)
-	if g.account.connections.Add(1) <= limit || l.draining || l.makeRoom(g, limit) {
+	if n <= limit || l.draining || l.makeRoom(g, limit) {
 		return true
 	}
 	if len(l.srv.loops) == 1 {

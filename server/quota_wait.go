@@ -87,6 +87,9 @@ type waiting struct {
 	blocked bool // in loop.blocked: looked at again with the next tick
 }
 
+// hasWaiting reports whether connections of g stand in line.
+func (g *group) hasWaiting() bool { return g.waiting != nil && g.waiting.n > 0 }
+
 func (l *loop) enqueue(g *group, n uint32) {
 	if g.waiting == nil {
 		g.waiting = &waiting{}
@@ -116,9 +119,7 @@ func (l *loop) dequeue(g *group, n uint32) {
 	} else {
 		q.last = k.prev
 	}
-	if g.waiting.n--; g.waiting.n == 0 {
-		g.waiting = nil
-	}
+	g.waiting.n--
 }
 
 // wait puts c in line. With again, what it holds is worked on before more is read.
@@ -158,6 +159,18 @@ func (l *loop) hold(c *conn) {
 	}
 }
 
+// writable gives c a turn to write. One that sends a file comes after the others when much was done already: a slice of a file takes
+// as long as dozens of requests.
+func (l *loop) writable(c *conn) {
+	switch {
+	case l.waits(c) == waitTurn: // it comes in its line
+	case l.work >= passWork && c.out != nil && len(c.out.files) > 0 && l.waits(c) == waitNone:
+		l.wait(c, waitTurn, false)
+	default:
+		l.onWritable(c)
+	}
+}
+
 // mayGoFirst reports whether nobody of the container is before c in the line for kind, or c is the one whose turn it is.
 func (l *loop) mayGoFirst(c *conn, kind waitKind) bool {
 	g := c.group
@@ -174,7 +187,7 @@ func (l *loop) mayGoFirst(c *conn, kind waitKind) bool {
 // serveWaiting goes on with the connections of g that wait, as far as their quotas and the pass allow.
 func (l *loop) serveWaiting(g *group) {
 	for kind := waitTurn; kind < numQueues; kind++ {
-		for g.waiting != nil && g.waiting.lines[kind].first != 0 && l.available(g, kind) {
+		for g.waiting.lines[kind].first != 0 && l.available(g, kind) {
 			if l.work >= passWork {
 				l.later(g)
 				return
@@ -187,7 +200,7 @@ func (l *loop) serveWaiting(g *group) {
 	}
 	w := g.waiting
 	switch {
-	case w == nil:
+	case w.n == 0:
 	case w.lines[waitTurn].first != 0:
 		l.later(g)
 	case !w.blocked:
@@ -218,8 +231,11 @@ func (l *loop) resume(c *conn) {
 	defer l.recoverConn(c)
 	kind := l.waits(c)
 	again := l.unwait(c)
-	if c.out != nil {
-		return // it goes on when that is written
+	if c.out != nil { // the rest when that is written
+		if kind == waitTurn {
+			l.onWritable(c)
+		}
+		return
 	}
 	l.turnOf, l.turnKind = c, kind
 	if kind == waitImages {
@@ -243,8 +259,8 @@ func (l *loop) resume(c *conn) {
 // retryBlocked looks again at the connections that wait, once a tick: tokens have come, and other loops may have given something back.
 func (l *loop) retryBlocked() {
 	for _, g := range l.blocked {
-		if g.waiting != nil {
-			g.waiting.blocked = false
+		g.waiting.blocked = false
+		if g.waiting.n > 0 {
 			l.later(g)
 		}
 	}
@@ -274,7 +290,7 @@ func (l *loop) release(c *conn) {
 	if g.through == c {
 		g.through = nil
 	}
-	if g.waiting != nil {
+	if g.hasWaiting() {
 		l.later(g)
 	}
 }
