@@ -51,7 +51,7 @@ type loop struct {
 	// Work that goes on after the other connections had their turn: the poller
 	// does not wait while there is any.
 	runq    []*group
-	spareq  []*group // the other buffer of runq
+	served  int      // those at the beginning of runq that had their turn
 	blocked []*group // with connections that wait for more than their turn
 
 	claims   claims
@@ -130,9 +130,14 @@ func (l *loop) goAround(block bool) error {
 		return err
 	}
 	l.mark = l.clock()
-	l.work, l.crowded = 0, len(events) > passWork
+	l.work, l.crowded = 0, len(events) > crowd
+	if len(events) > passWork {
+		l.dispatchQuiet(events)
+	}
 	for i := range events {
-		l.dispatch(int(events[i].Fd))
+		if fd := int(events[i].Fd); fd >= 0 {
+			l.dispatch(fd)
+		}
 	}
 	if len(l.runq) > 0 {
 		l.runQueue()
@@ -169,7 +174,7 @@ func (l *loop) dispatch(fd int) {
 	case c.interest == interestWrite:
 		l.writable(c)
 	case c.claim != 0 && l.waits(c) != waitNone:
-		l.watch(c, interestNone) // the poller is asked again when c goes on
+		l.ignore(c)
 	case l.crowded && l.busy(c.group):
 		l.wait(c, waitTurn, false)
 	default:
@@ -230,15 +235,13 @@ func (l *loop) later(g *group) {
 }
 
 // runQueue gives queued groups a turn each, until as much is done as goes
-// between two looks at the poller. Those that are left come first next time.
+// between two looks at the poller.
 func (l *loop) runQueue() {
 	l.work = 0
-	turn := l.runq
-	l.runq, l.spareq = l.spareq[:0], nil
-	served := 0
-	for served < len(turn) && l.work < passWork {
-		g := turn[served]
-		served++
+	for end := len(l.runq); l.served < end && l.work < passWork; {
+		g := l.runq[l.served]
+		l.runq[l.served] = nil
+		l.served++
 		g.queued = false
 		l.work++
 		l.guard(nil, func() { l.drain(g) })
@@ -246,11 +249,11 @@ func (l *loop) runQueue() {
 			l.guard(nil, func() { l.serveWaiting(g) })
 		}
 	}
-	if served < len(turn) {
-		l.runq = append(append(l.spareq, turn[served:]...), l.runq...)
+	if 2*l.served >= len(l.runq) {
+		n := copy(l.runq, l.runq[l.served:])
+		clear(l.runq[n:])
+		l.runq, l.served = l.runq[:n], 0
 	}
-	clear(turn)
-	l.spareq = turn[:0]
 }
 
 // watch makes the poller watch c for what.

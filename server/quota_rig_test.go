@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -101,7 +102,7 @@ type manual struct {
 
 func newManual(t *testing.T, o Options) *manual {
 	m := &manual{t: t, got: make(map[int]int)}
-	o.Loops = 1
+	o.Loops, o.HeaderTimeout, o.IdleTimeout = 1, time.Hour, time.Hour
 	m.rig = newIdleRig(t, o)
 	m.l = m.rig.srv.loops[0]
 	m.rig.srv.opts.identify = func(reg *registry.Registry, _ int) (*registry.Binding, peer.Peer, peer.Reject) {

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"golang.org/x/sys/unix"
+
 	"devlxd/registry"
 )
 
@@ -155,6 +157,27 @@ func (l *loop) unwait(c *conn) (again bool) {
 func (l *loop) hold(c *conn) {
 	l.arm(c, timerNone)
 	if l.waits(c) != waitTurn {
+		l.watch(c, interestNone)
+	}
+}
+
+// dispatchQuiet serves the events that are not of busy containers, and takes
+// them out of the list.
+func (l *loop) dispatchQuiet(events []unix.EpollEvent) {
+	for i := range events {
+		fd := int(events[i].Fd)
+		if fd < len(l.conns) && l.conns[fd] != nil && l.busy(l.conns[fd].group) {
+			continue
+		}
+		l.dispatch(fd)
+		events[i].Fd = -1
+	}
+}
+
+// ignore leaves alone what the poller tells of c while it waits. The poller is
+// asked again when c goes on, unless it is read from then in any case.
+func (l *loop) ignore(c *conn) {
+	if k := &l.claims.list[c.claim]; k.kind != waitTurn || k.again {
 		l.watch(c, interestNone)
 	}
 }
