@@ -15,7 +15,7 @@ var (
 	// ErrLimit: the value of a quota is none.
 	ErrLimit = errors.New("limit is malformed: use a whole number from 1 to 1000000000, or unlimited")
 	// ErrLimitName: there is no such quota.
-	ErrLimitName = errors.New("unknown quota: use connections, subscribers, requests, bytes or images, as QUOTA=VALUE,...")
+	ErrLimitName = errors.New("unknown quota: give QUOTA=VALUE,... and use connections, subscribers, requests, bytes or images")
 	// ErrLimitTwice: a quota is set twice.
 	ErrLimitTwice = errors.New("quota is given twice: give it once")
 	// ErrFingerprint: an image has no fingerprint.
