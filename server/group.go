@@ -16,8 +16,8 @@ type group struct {
 	dirty  bool  // events came after the fan-out pass began
 	queued bool  // in the loop's run queue
 
-	window  uint32   // wheel tick that spent is about
-	spent   uint32   // requests in it
+	window  uint32   // wheel tick of its last request
+	spent   uint32   // recent requests as of then
 	through *conn    // the one that is read from although the limit of bytes is reached
 	waiting *waiting // nil: nobody has waited yet
 }

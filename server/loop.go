@@ -134,6 +134,12 @@ func (l *loop) goAround(block bool) error {
 	if len(events) > passWork {
 		l.dispatchQuiet(events)
 	}
+	l.dispatchAll(events)
+	return nil
+}
+
+// dispatchAll serves the events that are left, and then a pass of the run queue.
+func (l *loop) dispatchAll(events []unix.EpollEvent) {
 	for i := range events {
 		if fd := int(events[i].Fd); fd >= 0 {
 			l.dispatch(fd)
@@ -142,7 +148,6 @@ func (l *loop) goAround(block bool) error {
 	if len(l.runq) > 0 {
 		l.runQueue()
 	}
-	return nil
 }
 
 // dispatch serves one event. It acts on what read(2) and write(2) return, not

@@ -49,7 +49,7 @@ const (
 	// crowd is the number of ready connections above which those of busy containers go to the run queue: between two looks at
 	// the poller then comes a pass of it, not all of them. The line costs them time, which fewer are not made to pay.
 	crowd = pollBatch / 2
-	// busyWork is how many requests within a tick make a container a busy one.
+	// busyWork is how many recent requests make a container a busy one.
 	busyWork = 64
 	// fileUnit is how many bytes of an answer that was not taken at once count as a unit.
 	fileUnit = 16 << 10
@@ -58,7 +58,11 @@ const (
 )
 
 // busy reports whether the container of g asks more than those that have a question now and then.
-func (l *loop) busy(g *group) bool { return g.spent > busyWork && g.window == l.wheel.now }
+func (l *loop) busy(g *group) bool { return g.recent(l.wheel.now) > busyWork }
+
+// recent is how much the container asked of late: what was before this tick counts half, a quarter and so on, so that one that floods stays a busy
+// one over the ticks, and soon is none when it ends.
+func (g *group) recent(now uint32) uint32 { return min(g.spent, 4*busyWork) >> (now - g.window) }
 
 // take takes a token; false when there is none. now may be behind that of an earlier call.
 func (b *bucket) take(now, rate int64) bool {
@@ -103,7 +107,8 @@ func (s *Server) accountOf(b *registry.Binding) *account {
 func (l *loop) takeToken(c *conn) bool {
 	g := c.group
 	if g.window != l.wheel.now {
-		g.window, g.spent = l.wheel.now, 0
+		g.spent = g.recent(l.wheel.now)
+		g.window = l.wheel.now
 	}
 	g.spent++
 	rate := l.limit(g, registry.LimitRequests)

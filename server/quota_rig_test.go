@@ -97,12 +97,14 @@ type manual struct {
 	rig *rig
 	l   *loop
 	as  string
+	one bool        // fill sends a single request
 	got map[int]int // bytes of answers that goAround has read, by client
 }
 
 func newManual(t *testing.T, o Options) *manual {
 	m := &manual{t: t, got: make(map[int]int)}
 	o.Loops, o.HeaderTimeout, o.IdleTimeout = 1, time.Hour, time.Hour
+	o.Now = newFakeClock().Now // ticks come when the test says so, however slow the machine is
 	m.rig = newIdleRig(t, o)
 	m.l = m.rig.srv.loops[0]
 	m.rig.srv.opts.identify = func(reg *registry.Registry, _ int) (*registry.Binding, peer.Peer, peer.Reject) {
@@ -126,8 +128,12 @@ func (m *manual) connect(name string) int {
 	return fds[1]
 }
 
-// fill sends as many requests as the socket takes.
+// fill sends as many requests as the socket takes, or one.
 func (m *manual) fill(fd int) {
+	if m.one {
+		_, _ = unix.Write(fd, []byte(getKey("user.a")))
+		return
+	}
 	requests := []byte(strings.Repeat(getKey("user.a"), 500))
 	for {
 		if _, err := unix.Write(fd, requests); err != nil {
