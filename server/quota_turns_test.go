@@ -136,11 +136,11 @@ func TestFloodsAreServedInTurn(t *testing.T) {
 		wide = append(wide, fd)
 	}
 	fds = append(fds, wide...)
-	for range 300 {
+	for range 100 {
 		m.goAround(fds)
 	}
 	clear(m.got)
-	for range 2000 {
+	for range 400 {
 		m.goAround(fds)
 	}
 	wideGot := 0
