@@ -49,6 +49,9 @@ type Options struct {
 	Loading bool
 	// Status describes the daemon. nil shows what the registry knows.
 	Status func() Status
+	// Quotas tells what a container uses and may use, by the label of the
+	// quota. nil: it is not shown.
+	Quotas func(*registry.Container) map[string]Quota
 	// Gatherer is what /metrics shows. nil: /metrics is 404.
 	Gatherer prometheus.Gatherer
 	// Ready says whether guests are served, for /readyz. nil: always, once

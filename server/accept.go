@@ -11,7 +11,7 @@ import (
 
 // acceptBatch is how many connections are accepted before the loop's own
 // connections have their turn again; the rest waits in the backlog.
-const acceptBatch = 256
+const acceptBatch = 32
 
 // reserve keeps descriptors back so that a peer can still be identified when
 // accept has used up the last one: identification needs a pidfd and, for a
@@ -140,10 +140,20 @@ func (l *loop) adopt(fd int) {
 	defer l.recoverConn(c)
 	l.setTicking(true)
 	l.identify(c)
-	if err := l.poller.add(fd, pollRead); err != nil {
+	events := pollRead
+	if !l.admit(c, l.join(c)) {
+		if c.state == stateClosed {
+			return
+		}
+		c.interest, events = interestNone, pollNone
+	}
+	if err := l.poller.add(fd, events); err != nil {
 		l.srv.throttled.log("cannot watch a connection: raise fs.epoll.max_user_watches or the memory limit", "error", err)
 		l.close(c, CloseInternal)
 		return
+	}
+	if c.interest == interestNone {
+		return // until there is room
 	}
 	l.arm(c, timerHead)
 	if l.draining {
@@ -163,14 +173,10 @@ func (l *loop) identify(c *conn) {
 		}
 	}
 	l.stats.identified[p.Path][c.reject].Add(1)
-	switch c.reject {
-	case peer.RejectNone:
-		l.join(c)
-	case peer.RejectUID:
-		// Answered 401; nothing of the container is ever read for it.
+	if c.reject != peer.RejectNone {
+		// Also where its container is known, and it is answered 401: nothing of
+		// the container is ever read for it.
 		c.binding = nil
-		fallthrough
-	default:
 		l.srv.refused.log("connection refused", "reason", c.reject.String(), "pid", p.PID, "uid", p.UID)
 	}
 }

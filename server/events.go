@@ -50,6 +50,10 @@ func (l *loop) serveEvents(c *conn, req *httpparse.Request, v versionPolicy) {
 		l.respondText(c, status, err.Error(), v)
 		return
 	}
+	if !l.takeSubscriber(c.group) {
+		l.respondText(c, 500, textSubscribers, v)
+		return
+	}
 	if websocket {
 		l.stats.answer(routeEvents, 101)
 		l.out = ws.AppendUpgrade(l.out, req.SecWebSocketKey)
@@ -65,6 +69,7 @@ func (l *loop) serveEvents(c *conn, req *httpparse.Request, v versionPolicy) {
 	}
 	l.out = append(l.out, "\r\n"...)
 	l.subscribe(c, sub.subscriber)
+	c.group.account.subscribers.Add(-1) // the place that was kept for it
 }
 
 // subscription is a subscriber and the position it begins at.

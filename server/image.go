@@ -70,10 +70,16 @@ func (l *loop) respondImageError(c *conn, status int, text string, v versionPoli
 // sendImage answers with the file of a unified image or with both files of a
 // split one as multipart/form-data.
 func (l *loop) sendImage(c *conn, req *httpparse.Request, image *registry.Image, v versionPolicy) error {
+	place := l.takeDownload(c)
+	if place == nil {
+		return nil
+	}
 	meta, err := l.srv.openImage(image.Path, image.Size)
 	if err != nil {
+		place.endDownload()
 		return err
 	}
+	meta.place = place
 	if image.Unified() {
 		l.sendUnified(c, req, image, meta, v)
 		return nil
@@ -109,7 +115,7 @@ func (s *Server) openImage(path string, size int64) (*imageFile, error) {
 		s.budget.images.Add(-1)
 		return nil, err
 	}
-	f := &imageFile{file, &s.budget}
+	f := &imageFile{File: file, budget: &s.budget}
 	info, err := f.Stat()
 	if err == nil && info.Size() != size {
 		err = fmt.Errorf("%s has %d bytes, its record says %d: remove the image and import it again", path, info.Size(), size)

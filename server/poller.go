@@ -56,6 +56,7 @@ func (p *poller) close() {
 const (
 	pollRead  uint32 = unix.EPOLLIN
 	pollWrite uint32 = unix.EPOLLOUT
+	pollNone  uint32 = unix.EPOLLET // errors and the end of the peer, which cannot be masked, are told once
 )
 
 func (p *poller) add(fd int, events uint32) error { return p.control(unix.EPOLL_CTL_ADD, fd, events) }

@@ -24,6 +24,8 @@ type Options struct {
 	Loops          int   // event loops; default: max(1, cores-1)
 	MaxConnections int64 // beyond it connections wait in the backlog; default: what RLIMIT_NOFILE leaves, see budget
 
+	Limits registry.Limits // of each container whose config says nothing else; default: DefaultLimits
+
 	HeaderTimeout time.Duration // 3 s: for a request head to be complete (LXD: ReadHeaderTimeout)
 	BodyTimeout   time.Duration // 10 s
 	IdleTimeout   time.Duration // 30 s: between requests (LXD: IdleTimeout)
@@ -65,6 +67,14 @@ func (o *Options) fill() error {
 			*field = value
 		}
 	}
+	for i, n := range DefaultLimits() {
+		if o.Limits[i] < 0 {
+			return registry.ErrLimit
+		}
+		if o.Limits[i] == 0 {
+			o.Limits[i] = n
+		}
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -87,7 +97,9 @@ type Server struct {
 	socket    *socketFile
 	budget    budget
 	open      atomic.Int64 // connections of all loops
+	strangers account      // of the peers that belong to no container
 	started   time.Time
+	made      time.Time // zero of clock
 
 	bodies    [2][]byte // GET /1.0 by state: started, ready
 	farewells [numCloseReasons]farewell
@@ -113,7 +125,7 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		opts: o, texts: o.Dialect.texts(), log: o.Log, started: o.Now(),
+		opts: o, texts: o.Dialect.texts(), log: o.Log, started: o.Now(), made: time.Now(),
 		throttled: newThrottle(o.Log, slog.LevelError, 10*time.Second, o.Now),
 		refused:   newThrottle(o.Log, slog.LevelInfo, time.Second, o.Now),
 		farewells: farewells(), pingFrame: ws.AppendFrame(nil, ws.OpPing, nil),
@@ -154,6 +166,9 @@ func (s *Server) identify(fd int) (*registry.Binding, peer.Peer, peer.Reject) {
 	}
 	return peer.Identify(s.opts.Host, s.reg, fd)
 }
+
+// clock is the monotonic time for measurements and token buckets.
+func (s *Server) clock() time.Duration { return time.Since(s.made) }
 
 func (s *Server) apiBody(ready bool) []byte {
 	if ready {

@@ -44,8 +44,8 @@ func (l *loop) arm(c *conn, kind timerKind) {
 // deadlineAfter gives c the deadline of what it waits for now. A deadline that
 // runs already for the same head or body goes on: dripping bytes gains no time.
 func (l *loop) deadlineAfter(c *conn) {
-	if c.out != nil {
-		return // timerWrite runs
+	if c.out != nil || l.waits(c) != waitNone {
+		return // timerWrite runs, or none while it waits for us
 	}
 	want := timerNone
 	switch c.state {

@@ -19,6 +19,7 @@ import (
 
 	"devlxd/admin"
 	"devlxd/peer"
+	"devlxd/registry"
 	"devlxd/server"
 	"devlxd/source/store"
 )
@@ -39,6 +40,8 @@ type daemonConfig struct {
 	Metrics  string // address; "" or metricsOff: no metrics listener
 	Dialect  server.Dialect
 	Loops    int // 0: the server's default
+	// Limits are the quotas of a container, see server.Options.Limits.
+	Limits registry.Limits
 	// ProofAlways demands the pid namespace of every peer, see peer.Options.PidNSAlways.
 	ProofAlways bool
 	// Confine gives privileges up for the whole process; nil: all are kept.
@@ -112,7 +115,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 		return fmt.Errorf("cannot identify peers on this kernel: %w", err)
 	}
 	d.logProbe()
-	d.server, err = server.New(server.Options{Dialect: d.cfg.Dialect, Loops: d.cfg.Loops, Host: d.host, Log: d.cfg.Log})
+	d.server, err = server.New(server.Options{Dialect: d.cfg.Dialect, Loops: d.cfg.Loops, Limits: d.cfg.Limits, Host: d.host, Log: d.cfg.Log})
 	if err != nil {
 		return err
 	}
@@ -197,7 +200,7 @@ func (d *daemon) startAdmin(inherited *os.File) error {
 	gatherer.MustRegister(d.server.Collector(), build, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	d.admin = admin.New(admin.Options{
-		Registry: d.server.Registry(), Loading: true, Status: d.status, Gatherer: gatherer,
+		Registry: d.server.Registry(), Loading: true, Status: d.status, Quotas: d.quotas, Gatherer: gatherer,
 		Ready: d.ready.Load, Log: d.cfg.Log,
 	})
 	var ln net.Listener
@@ -322,6 +325,16 @@ func (d *daemon) status() admin.Status {
 	}
 	s.Identity.Checks = append(s.Identity.Checks, admin.Check{Name: "pid namespace proof", OK: true, Detail: d.proof()})
 	return s
+}
+
+// quotas tells the admin API what a container uses and may use.
+func (d *daemon) quotas(c *registry.Container) map[string]admin.Quota {
+	usage := d.server.Usage(c)
+	quotas := make(map[string]admin.Quota, registry.NumLimits)
+	for _, l := range registry.AllLimits() {
+		quotas[l.String()] = admin.Quota{Limit: registry.FormatLimit(usage.Limits[l]), Used: usage.InUse[l]}
+	}
+	return quotas
 }
 
 // proof says of whom the pid namespace is demanded as a second proof.

@@ -50,6 +50,11 @@ be open, it keeps CAP_SETUID and CAP_SYS_RESOURCE too, which spare a file for ea
 container.) The run directory and the state directory have to belong to the user that
 it runs as. With --privileges keep nothing is given up, which a debugger needs.
 
+Each container has quotas: connections and event subscriptions that are open,
+requests a second, bytes of requests and answers under way, image downloads at
+once. --limits sets them for all containers, and the config key
+limits.devlxd.QUOTA for one, at any time. A value is a whole number or unlimited.
+
 SIGTERM or SIGINT ends the server: it stops accepting, answers what is under
 way, closes websockets with 1001 and exits within 5 seconds.`,
 		Example: `  devlxd serve

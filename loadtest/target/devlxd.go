@@ -20,6 +20,13 @@ import (
 // connections is far.
 const registrars = 4
 
+// The quotas of a daemon that is started here, unless the environment says otherwise. A few emulated containers ask as much as a whole host
+// does; what the quotas cost is measured, so they are there, and only out of reach. A variable, so that older binaries start as well.
+const (
+	limitsEnv = "DEVLXD_LIMITS"
+	limits    = "connections=1000000,subscribers=1000000,requests=1000000000,bytes=1000000000,images=1000000"
+)
+
 // Devlxd is a devlxd daemon.
 type Devlxd struct {
 	name    string
@@ -72,8 +79,12 @@ func newDevlxd(runDir string) *Devlxd {
 }
 
 func (d *Devlxd) start(ctx context.Context) (err error) {
-	d.proc, err = startProcess(exec.Command(d.binary, "serve", "--run-dir", filepath.Join(d.dir.path, "run"),
-		"--state-dir", filepath.Join(d.dir.path, "state"), "--metrics", "off"))
+	cmd := exec.Command(d.binary, "serve", "--run-dir", filepath.Join(d.dir.path, "run"),
+		"--state-dir", filepath.Join(d.dir.path, "state"), "--metrics", "off")
+	if os.Getenv(limitsEnv) == "" {
+		cmd.Env = append(os.Environ(), limitsEnv+"="+limits)
+	}
+	d.proc, err = startProcess(cmd)
 	if err != nil {
 		return err
 	}
