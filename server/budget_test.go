@@ -112,7 +112,7 @@ func TestAcceptLeavesDescriptorsToContainers(t *testing.T) {
 // its place back.
 func TestImageBudget(t *testing.T) {
 	r := newRig(t, Options{Loops: 1})
-	r.log.expect("cannot serve an image")
+	r.log.expect("images are refused")
 	r.srv.loops[0].call(func() { r.srv.budget.files = imageShare * 3 })
 	r.withImages("c1")
 	image := r.image(randomBytes(8<<20, 7), nil)

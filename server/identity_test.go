@@ -363,7 +363,7 @@ func serveWithReserve(pid, path string) error {
 	srv.loops[0].call(func() {
 		for _, fd := range srv.loops[0].reserve {
 			_, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
-			whole = whole && err == nil
+			whole = whole && fd > 0 && err == nil
 		}
 		fmt.Println(rejects)
 	})
