@@ -62,7 +62,7 @@ func (b *Board) Enter(k Kind, args ...any) {
 		args = append(args, "times", s.silent)
 	}
 	s.told, s.logged, s.silent = true, now, 0
-	b.log.Log(context.Background(), slog.LevelError, table[k].enter, args...)
+	b.log.Log(context.Background(), k.level(), table[k].enter, args...)
 }
 
 // Leave says that none of the conditions holds any more. It costs one load of a

@@ -5,7 +5,7 @@
 // caller comes by: a condition is entered once, until it is left. What a [Kind] says in the log and in the metrics stands
 // in one table, so that an operator finds the same word in both:
 //
-//   - entering is a line at level ERROR that says what does not work and what to do, leaving one at INFO. A condition that
+//   - entering is a line, at level ERROR for all but NoCgroups, that says what does not work and what to do, leaving one at INFO. A condition that
 //     comes and goes logs at most one pair in [Interval], and then says how often it came in between;
 //   - devlxd_fault_active{fault} is 1 while a condition holds, devlxd_faults_total{fault} counts how often it was entered.
 //     Every kind is there from the start, at zero.

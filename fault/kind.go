@@ -1,5 +1,7 @@
 package fault
 
+import "log/slog"
+
 // Kind is a condition of the host that keeps the daemon from some of its work. It is a closed set: each value is a label of
 // devlxd_faults_total and devlxd_fault_active from the start.
 type Kind uint8
@@ -42,7 +44,7 @@ const (
 
 	// NoCgroups: there is no cgroup2 tree to be used: containers are known by their pid namespace alone.
 	NoCgroups
-	// HiddenProc: /proc shows the processes of other users to others only (hidepid, subset=pid).
+	// HiddenProc: /proc hides the processes of containers (hidepid), so that none can be bound.
 	HiddenProc
 
 	numKinds
@@ -50,6 +52,14 @@ const (
 
 // texts are what a kind says: its label, the log line on entering (what is wrong: what to do) and that on leaving.
 type texts struct{ label, enter, leave string }
+
+// level is that of the line on entering: without cgroups devlxd does all of its work, in another way.
+func (k Kind) level() slog.Level {
+	if k == NoCgroups {
+		return slog.LevelWarn
+	}
+	return slog.LevelError
+}
 
 var table = [numKinds]texts{
 	ConnectionLimit: {"connection_limit", "accept paused: the connection limit is reached", "accept goes on: connections are below their limit"},
@@ -69,7 +79,7 @@ var table = [numKinds]texts{
 	ImagesDenied:    {"images_denied", "an image was refused: give devlxd the images directory and take chattr +i off", "images are received again"},
 	ImagesError:     {"images_error", "an image was refused: check the disk of the state directory", "images are received again"},
 	NoCgroups:       {"no_cgroups", "containers are known by their pid namespace alone: mount cgroup2 and restart devlxd", ""},
-	HiddenProc:      {"hidden_proc", "/proc hides processes: give devlxd CAP_SYS_PTRACE or a /proc without hidepid, and restart it", ""},
+	HiddenProc:      {"hidden_proc", "/proc hides the processes of containers: give devlxd CAP_SYS_PTRACE, or remount /proc without hidepid", "/proc shows the processes of containers again"},
 }
 
 // String is the metric label.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"devlxd/fault"
 	"devlxd/peer"
 	"devlxd/registry"
 	"devlxd/source"
@@ -18,15 +19,21 @@ type Binder struct {
 	reg     *registry.Registry
 	watcher *peer.Watcher
 	log     *slog.Logger
+	faults  *fault.Board
 }
 
 // NewBinder starts the watcher. Close ends it; bindings stay as they are then.
-func NewBinder(host *peer.Host, reg *registry.Registry, log *slog.Logger) (*Binder, error) {
+// The board is told of processes that the host hides; nil is one of the binder's
+// own.
+func NewBinder(host *peer.Host, reg *registry.Registry, log *slog.Logger, faults *fault.Board) (*Binder, error) {
+	if faults == nil {
+		faults = fault.NewBoard(log, nil)
+	}
 	w, err := peer.NewWatcher()
 	if err != nil {
 		return nil, err
 	}
-	return &Binder{host: host, reg: reg, watcher: w, log: log}, nil
+	return &Binder{host: host, reg: reg, watcher: w, log: log, faults: faults}, nil
 }
 
 // Close stops watching.
@@ -49,11 +56,15 @@ func (b *Binder) Open(req source.BindRequest) (source.Process, error) {
 	init, err := b.host.OpenInit(req.PID, o)
 	if err != nil {
 		class := source.ErrInvalid
+		if errors.Is(err, peer.ErrHidden) {
+			b.faults.Enter(fault.HiddenProc, "pid", req.PID)
+		}
 		if errors.Is(err, peer.ErrNoProcess) {
 			class = source.ErrNoProcess
 		}
 		return nil, fmt.Errorf("%w: %w", class, err)
 	}
+	b.faults.Leave(fault.HiddenProc)
 	return &process{binder: b, init: init}, nil
 }
 
