@@ -69,6 +69,7 @@ func TestConnectionLimit(t *testing.T) {
 			t.Errorf("client %d that waited was answered %q", i, a.raw())
 		}
 	}
+	_ = waiting[0].Close()
 	eventually(t, "the condition has passed", func() bool { return !r.srv.faults.Active(fault.ConnectionLimit) })
 	for _, line := range []string{"accept paused", "accept goes on: connections are below their limit"} {
 		if n := r.log.count(line); n != 1 {
