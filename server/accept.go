@@ -126,6 +126,7 @@ func (l *loop) resumeAccept() {
 		return
 	}
 	l.acceptPaused = false
+	l.accept() // if nobody waits, the poller does not tell that all is well again
 }
 
 // adopt makes the loop the owner of an accepted connection and identifies its

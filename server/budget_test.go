@@ -6,8 +6,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"devlxd/peer"
 	"devlxd/fault"
+	"devlxd/peer"
 	"devlxd/registry"
 )
 
