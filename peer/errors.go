@@ -9,7 +9,7 @@ var (
 	ErrNoProcess = errors.New("no such live process: give the pid of the container's init")
 
 	// ErrHidden: the process lives, and /proc does not show it (hidepid, see proc(5)).
-	ErrHidden = errors.New("/proc hides the process: give devlxd CAP_SYS_PTRACE, or remount /proc without hidepid")
+	ErrHidden = errors.New("/proc hides processes (hidepid): give devlxd CAP_SYS_PTRACE, or remount /proc without it")
 
 	// ErrNotContainer: the process shares the server's pid namespace and has no cgroup of its own.
 	ErrNotContainer = errors.New("the process is not in a container: it has neither a pid namespace nor a cgroup v2 of its own")

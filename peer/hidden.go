@@ -18,21 +18,21 @@ func (h *Host) hidden(pid, pidfd int) bool {
 	return r == RejectGone && !exited(pidfd)
 }
 
-// probeHidden looks for the first process of the namespace, which is another user's as
-// far as permissions go. A container's init that /proc does not show cannot be bound.
-func (h *Host) probeHidden() {
+// HidesProcesses tells whether /proc hides the processes of others from the server now. It
+// looks for the first process of the namespace, which is another's as far as permissions go. It is safe
+// for concurrent use.
+func (h *Host) HidesProcesses() bool {
 	fd, r := h.openProc(1, "stat", unix.O_RDONLY)
 	if r == RejectNone {
 		h.k.close(fd)
 	}
-	h.hides = r != RejectNone
-	if h.hides {
-		h.check("hidepid", false, "/proc/1/stat: %s: %v", r, ErrHidden)
+	return r != RejectNone && r != RejectResources
+}
+
+func (h *Host) probeHidden() {
+	if h.HidesProcesses() {
+		h.check("hidepid", false, "%v", ErrHidden)
 		return
 	}
 	h.check("hidepid", true, "/proc shows all processes")
 }
-
-// HidesProcesses tells whether /proc hid the processes of others from the server when it was
-// probed.
-func (h *Host) HidesProcesses() bool { return h.hides }

@@ -43,7 +43,6 @@ type Host struct {
 	bootID  string
 	ownNS   NS
 	procFD  int
-	hides   bool // /proc does not show all processes
 	pidfs   bool // pidfd inodes are unique
 	nsIoctl bool // PIDFD_GET_PID_NAMESPACE works
 	infoAsk uint64

@@ -54,17 +54,18 @@ func (b *Binder) Open(req source.BindRequest) (source.Process, error) {
 		}
 	}
 	init, err := b.host.OpenInit(req.PID, o)
+	if b.host.HidesProcesses() {
+		b.faults.Enter(fault.HiddenProc)
+	} else {
+		b.faults.Leave(fault.HiddenProc)
+	}
 	if err != nil {
 		class := source.ErrInvalid
-		if errors.Is(err, peer.ErrHidden) {
-			b.faults.Enter(fault.HiddenProc, "pid", req.PID)
-		}
 		if errors.Is(err, peer.ErrNoProcess) {
 			class = source.ErrNoProcess
 		}
 		return nil, fmt.Errorf("%w: %w", class, err)
 	}
-	b.faults.Leave(fault.HiddenProc)
 	return &process{binder: b, init: init}, nil
 }
 
