@@ -155,7 +155,7 @@ func (s *Store) settle(doing string, id int, cause error) error {
 	}
 	if s.broken != nil {
 		s.opts.faults.Enter(fault.StateStopped, "file", filepath.Join(s.dir, stateName), "error", s.broken)
-		return storageError(doing, s.broken)
+		return fmt.Errorf("cannot %s: %w: %w; check the disk that holds the state directory, then restart devlxd", doing, source.ErrStorage, s.broken)
 	}
 	s.opts.faults.Enter(diskOf(cause).state, "file", filepath.Join(s.dir, stateName), "error", cause)
 	return storageError(doing, cause)
