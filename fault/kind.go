@@ -44,8 +44,8 @@ const (
 
 	// NoCgroups: there is no cgroup2 tree to be used: containers are known by their pid namespace alone.
 	NoCgroups
-	// HiddenProc: /proc hides the processes of containers (hidepid), so that none can be bound.
-	HiddenProc
+	// HiddenProcess: the process of a container was hidden (no CAP_SYS_PTRACE, hidepid), so that it was not bound; until one is.
+	HiddenProcess
 
 	numKinds
 )
@@ -79,7 +79,7 @@ var table = [numKinds]texts{
 	ImagesDenied:    {"images_denied", "an image was refused: give devlxd the images directory and take chattr +i off", "images are received again"},
 	ImagesError:     {"images_error", "an image was refused: check the disk of the state directory", "images are received again"},
 	NoCgroups:       {"no_cgroups", "containers are known by their pid namespace alone: mount cgroup2 and restart devlxd", ""},
-	HiddenProc:      {"hidden_proc", "/proc hides the processes of containers: give devlxd CAP_SYS_PTRACE, or remount /proc without hidepid", "/proc shows the processes of containers again"},
+	HiddenProcess:   {"hidden_process", "a container is not bound, for its process is hidden: give devlxd CAP_SYS_PTRACE, or remount /proc without hidepid", "containers are bound again"},
 }
 
 // String is the metric label.

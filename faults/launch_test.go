@@ -14,6 +14,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// The main thread is kept for the main goroutine: what "within" does to a thread must not be done to the one that /proc/self is
+// about.
+func init() { runtime.LockOSThread() }
+
 // launchVariable holds the launch of a process that this package starts again.
 const launchVariable = "DEVLXD_FAULTS_LAUNCH"
 
@@ -62,7 +66,6 @@ func launchMain() {
 		return
 	}
 	os.Unsetenv(launchVariable)
-	runtime.LockOSThread() // the one that becomes the whole process
 	var l launch
 	err := json.Unmarshal([]byte(text), &l)
 	if err == nil {
@@ -185,7 +188,6 @@ func private() (code int, outside bool) {
 	cmd.Env = append(os.Environ(), privateVariable+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL}
-	runtime.LockOSThread() // the signal comes when the thread ends
 	err := cmd.Run()
 	if cmd.ProcessState == nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -155,7 +155,7 @@ func (h *Host) initPidNS(i *Init) error {
 	case RejectGone:
 		return ErrNoProcess
 	default:
-		return fmt.Errorf("cannot open its pid namespace (%s): the server needs CAP_SYS_PTRACE over it", r)
+		return fmt.Errorf("cannot open its pid namespace (%s): %w", r, ErrHidden)
 	}
 	defer h.k.close(fd)
 	st, e := h.k.stat(fd)

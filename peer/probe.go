@@ -29,7 +29,6 @@ func probe(o Options, k kernel) (*Host, error) {
 		h.Close()
 		return nil, err
 	}
-	h.probeHidden()
 	h.probeCapabilities()
 	if err := h.probeMount(o.Mount); err != nil {
 		h.Close()

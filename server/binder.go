@@ -54,10 +54,11 @@ func (b *Binder) Open(req source.BindRequest) (source.Process, error) {
 		}
 	}
 	init, err := b.host.OpenInit(req.PID, o)
-	if b.host.HidesProcesses() {
-		b.faults.Enter(fault.HiddenProc)
-	} else {
-		b.faults.Leave(fault.HiddenProc)
+	switch {
+	case err == nil:
+		b.faults.Leave(fault.HiddenProcess)
+	case errors.Is(err, peer.ErrHidden):
+		b.faults.Enter(fault.HiddenProcess, "pid", req.PID)
 	}
 	if err != nil {
 		class := source.ErrInvalid

@@ -288,9 +288,6 @@ func (d *daemon) logProbe() {
 	if d.host.Mount() == "" {
 		d.faults.Enter(fault.NoCgroups)
 	}
-	if d.host.HidesProcesses() {
-		d.faults.Enter(fault.HiddenProc)
-	}
 }
 
 // status answers the admin API.
