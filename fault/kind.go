@@ -44,7 +44,7 @@ const (
 
 	// NoCgroups: there is no cgroup2 tree to be used: containers are known by their pid namespace alone.
 	NoCgroups
-	// HiddenProcess: the process of a container was hidden (no CAP_SYS_PTRACE, hidepid), so that it was not bound; until one is.
+	// HiddenProcess: the process of a container was hidden (no CAP_SYS_PTRACE, hidepid), so that it was not bound; until it is, or has ended.
 	HiddenProcess
 
 	numKinds
@@ -79,7 +79,7 @@ var table = [numKinds]texts{
 	ImagesDenied:    {"images_denied", "an image was refused: give devlxd the images directory and take chattr +i off", "images are received again"},
 	ImagesError:     {"images_error", "an image was refused: check the disk of the state directory", "images are received again"},
 	NoCgroups:       {"no_cgroups", "containers are known by their pid namespace alone: mount cgroup2 and restart devlxd", ""},
-	HiddenProcess:   {"hidden_process", "a container is not bound, for its process is hidden: give devlxd CAP_SYS_PTRACE, or remount /proc without hidepid", "containers are bound again"},
+	HiddenProcess:   {"hidden_process", "a container is not bound, for its process is hidden: give devlxd CAP_SYS_PTRACE, or remount /proc without hidepid", "no process that was to be bound is hidden any more"},
 }
 
 // String is the metric label.

@@ -146,10 +146,18 @@ func TestHidePidWithoutPtrace(t *testing.T) {
 	}
 	g.wantConfig("user.a", "1")
 	d.guest(d.Bound("new", "user.a=2")).wantConfig("user.a", "2")
-	d.wantPassed("hidden_process", "containers are bound again")
+	d.wantHeld("hidden_process", "its process is hidden") // as before
 	d.Stop()
 	d.host.NoPtrace = false
 	d.Start()
 	d.refused("runs already", bind...) // nobody had to bind it
 	d.wantNoFault()
+	d.Stop()
+	d.host.NoPtrace = true
+	d.Start()
+	d.wantHeld("hidden_process", "its process is hidden")
+	_ = init.Process.Kill()
+	_ = init.Wait()
+	d.refused("no such", bind...)
+	d.wantPassed("hidden_process", "is hidden any more")
 }
