@@ -111,30 +111,42 @@ func (l *launch) prepare() error {
 	return nil
 }
 
-// within runs f in the mount namespace of the daemon.
+// within runs f in the mount namespace of the daemon, on a thread that comes back from there: one that ended would take along the
+// processes that it has started (PR_SET_PDEATHSIG is about the thread).
 func (d *daemon) within(f func() error) {
 	d.T.Helper()
 	done := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		done <- func() error {
-			ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/mnt", d.Cmd.Process.Pid))
-			if err != nil {
-				return err
-			}
-			defer ns.Close()
-			if err := unix.Unshare(unix.CLONE_FS); err != nil {
-				return err
-			}
-			if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNS); err != nil {
-				return err
-			}
-			return f()
-		}()
+		runtime.LockOSThread()
+		err := d.visit(f)
+		if err == nil {
+			runtime.UnlockOSThread()
+		}
+		done <- err
 	}()
 	if err := <-done; err != nil {
 		d.T.Fatal(err)
 	}
+}
+
+// visit is within for a locked thread. After an error the thread may be anywhere.
+func (d *daemon) visit(f func() error) error {
+	var fds [3]int
+	for i, path := range [...]string{"/proc/thread-self/ns/mnt", fmt.Sprintf("/proc/%d/ns/mnt", d.Cmd.Process.Pid), "."} {
+		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		fds[i] = fd
+	}
+	if err := unix.Unshare(unix.CLONE_FS); err != nil {
+		return err
+	}
+	if err := unix.Setns(fds[1], unix.CLONE_NEWNS); err != nil {
+		return err
+	}
+	return errors.Join(f(), unix.Setns(fds[0], unix.CLONE_NEWNS), unix.Fchdir(fds[2]))
 }
 
 // limitFiles sets RLIMIT_NOFILE of the daemon.

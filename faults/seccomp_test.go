@@ -121,17 +121,18 @@ func serveFiltered(t *testing.T, calls ...uintptr) (*daemon, *verdicts) {
 	v := &verdicts{}
 	d.Change = func(cmd *exec.Cmd) {
 		d.host.change(cmd)
-		go v.run(t, d.host.listener, cmd.ExtraFiles[0])
+		theirs := cmd.ExtraFiles[0] // which the process has a copy of when it has started
+		t.Cleanup(func() { theirs.Close() })
+		go v.run(t, d.host.listener)
 	}
 	d.Start()
 	return d, v
 }
 
 // run answers the kernel until the daemon has ended.
-func (v *verdicts) run(t *testing.T, socket, theirs *os.File) {
+func (v *verdicts) run(t *testing.T, socket *os.File) {
 	defer socket.Close()
 	fd, err := receiveFD(socket)
-	theirs.Close()
 	if err != nil {
 		t.Errorf("no filter: %v", err)
 		return
