@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/valyala/fasthttp"
 
+	"devlxd/fault"
 	"devlxd/registry"
 	"devlxd/source"
 )
@@ -57,6 +58,9 @@ type Options struct {
 	// Ready says whether guests are served, for /readyz. nil: always, once
 	// the registry is filled.
 	Ready func() bool
+	// Faults is told when connections cannot be accepted. nil: one that logs to
+	// Log.
+	Faults *fault.Board
 	// Log gets a line for each change and each failure. nil is silent.
 	Log *slog.Logger
 }
@@ -90,6 +94,9 @@ type loaded struct{ writer source.Writer }
 func New(o Options) *Server {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Faults == nil {
+		o.Faults = fault.NewBoard(o.Log, nil)
 	}
 	s := &Server{
 		options:  o,
@@ -149,13 +156,13 @@ func (s *Server) Serve(ln net.Listener) error {
 	if ln.Addr().Network() != "unix" {
 		return errors.Join(fmt.Errorf("%s: %w", ln.Addr(), ErrNotUnix), ln.Close())
 	}
-	return s.serve(s.api, &guard{Listener: ln, owner: &s.conns, ask: true, self: s.uid})
+	return s.serve(s.api, &guard{Listener: ln, owner: &s.conns, faults: s.options.Faults, ask: true, self: s.uid})
 }
 
 // ServeMetrics serves /metrics, /healthz and /readyz on ln, of any kind and to
 // anyone, until [Server.Shutdown]. It closes ln. It returns as Serve does.
 func (s *Server) ServeMetrics(ln net.Listener) error {
-	return s.serve(s.metrics, &guard{Listener: ln, owner: &s.conns})
+	return s.serve(s.metrics, &guard{Listener: ln, owner: &s.conns, faults: s.options.Faults})
 }
 
 func (s *Server) serve(h *fasthttp.Server, ln net.Listener) error {

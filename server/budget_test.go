@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlxd/fault"
 	"devlxd/peer"
 	"devlxd/registry"
 )
@@ -112,7 +113,7 @@ func TestAcceptLeavesDescriptorsToContainers(t *testing.T) {
 // its place back.
 func TestImageBudget(t *testing.T) {
 	r := newRig(t, Options{Loops: 1})
-	r.log.expect("cannot serve an image")
+	r.log.expect("image")
 	r.srv.loops[0].call(func() { r.srv.budget.files = imageShare * 3 })
 	r.withImages("c1")
 	image := r.image(randomBytes(8<<20, 7), nil)
@@ -146,10 +147,16 @@ func TestImageBudget(t *testing.T) {
 	if a := c.get(exportPath(image)); a.status != 500 || a.close {
 		t.Errorf("a fourth download: %d; want 500", a.status)
 	}
+	if !r.srv.faults.Active(fault.ImageFiles) {
+		t.Error("the condition is not told")
+	}
 	_ = slow[0].Close()
 	eventually(t, "one is gone", func() bool { return r.srv.budget.images.Load() == 2 })
 	if a := c.get(exportPath(image)); a.status != 200 || len(a.body) != 8<<20 {
 		t.Errorf("when one is gone: %d", a.status)
+	}
+	if r.srv.faults.Active(fault.ImageFiles) || r.log.count("images are served again") != 1 {
+		t.Error("the condition has not passed")
 	}
 	for _, s := range slow[1:] {
 		if a := s.answer("GET"); a.status != 200 {

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlxd/fault"
 	"devlxd/httpparse"
 	"devlxd/registry"
 )
@@ -40,15 +41,20 @@ func (l *loop) serveImage(c *conn, req *httpparse.Request, snap *registry.Snapsh
 		l.imageNotFound(c, fp, v)
 		return
 	}
-	if err := l.sendImage(c, req, image, v); err != nil {
-		l.srv.throttled.log("cannot serve an image: check the images directory of the state directory and LimitNOFILE", "fingerprint", image.Fingerprint, "error", err)
-		if errors.Is(err, fs.ErrNotExist) {
-			l.imageNotFound(c, fp, v)
-			return
-		}
-		// Out of descriptors, most likely: 500 is what clients try again on.
-		l.respondImageError(c, 500, "Internal Server Error", v)
+	err := l.sendImage(c, req, image, v)
+	if err == nil {
+		l.srv.faults.Leave(fault.ImageFiles)
+		return
 	}
+	if !l.srv.outOfImageFiles(err) {
+		l.srv.throttled.log("cannot serve an image: check the images directory of the state directory", "fingerprint", image.Fingerprint, "error", err)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		l.imageNotFound(c, fp, v)
+		return
+	}
+	// Out of descriptors, most likely: 500 is what clients try again on.
+	l.respondImageError(c, 500, "Internal Server Error", v)
 }
 
 func (l *loop) imageNotFound(c *conn, fp []byte, v versionPolicy) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -16,7 +17,7 @@ const maxSocketPath = 107
 
 // backlog asks for as many waiting connections as net.core.somaxconn allows:
 // the kernel cuts the number down to it.
-const backlog = 1 << 16
+const backlog = math.MaxInt32
 
 // socketFile is the guest socket in the file system.
 type socketFile struct {

@@ -97,7 +97,7 @@ func newLoop(s *Server, id int) (l *loop, err error) {
 	if err = l.poller.add(l.timerfd, pollRead); err != nil {
 		return nil, err
 	}
-	return l, l.reserve.open()
+	return l, l.reserve.fill()
 }
 
 // free closes the kernel objects of a loop that does not run.

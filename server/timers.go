@@ -79,7 +79,11 @@ func (l *loop) due(c *conn) {
 	case timerIdle:
 		l.close(c, CloseIdleTimeout)
 	case timerWrite:
-		l.close(c, CloseWriteTimeout)
+		if c.state == stateClosing { // what it does not take is our close frame
+			l.close(c, c.closing)
+		} else {
+			l.close(c, CloseWriteTimeout)
+		}
 	case timerClose:
 		l.close(c, c.closing)
 	case timerPing:

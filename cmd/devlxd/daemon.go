@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlxd/admin"
+	"devlxd/fault"
 	"devlxd/peer"
 	"devlxd/registry"
 	"devlxd/server"
@@ -54,6 +55,7 @@ type daemon struct {
 	cfg     daemonConfig
 	lock    *os.File // of the run directory
 	host    *peer.Host
+	faults  *fault.Board
 	server  *server.Server
 	binder  *server.Binder
 	store   *store.Store
@@ -85,7 +87,7 @@ func (d *daemon) MetricsAddress() string {
 // are loaded, and the guest socket last, when all of them are. On error, or when
 // ctx ends before that, nothing is left running.
 func startDaemon(ctx context.Context, cfg daemonConfig) (*daemon, error) {
-	d := &daemon{cfg: cfg, started: time.Now(), failed: make(chan error, 4)}
+	d := &daemon{cfg: cfg, started: time.Now(), faults: fault.NewBoard(cfg.Log, nil), failed: make(chan error, 4)}
 	if err := d.start(ctx); err != nil {
 		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
@@ -115,19 +117,19 @@ func (d *daemon) start(ctx context.Context) (err error) {
 		return fmt.Errorf("cannot identify peers on this kernel: %w", err)
 	}
 	d.logProbe()
-	d.server, err = server.New(server.Options{Dialect: d.cfg.Dialect, Loops: d.cfg.Loops, Limits: d.cfg.Limits, Host: d.host, Log: d.cfg.Log})
+	d.server, err = server.New(server.Options{Dialect: d.cfg.Dialect, Loops: d.cfg.Loops, Limits: d.cfg.Limits, Host: d.host, Log: d.cfg.Log, Faults: d.faults})
 	if err != nil {
 		return err
 	}
 	d.server.Start()
-	if d.binder, err = server.NewBinder(d.host, d.server.Registry(), d.cfg.Log); err != nil {
+	if d.binder, err = server.NewBinder(d.host, d.server.Registry(), d.cfg.Log, d.faults); err != nil {
 		return err
 	}
 	if err := d.startAdmin(inherited[fdNameAdmin]); err != nil {
 		return err
 	}
 	d.cfg.Log.Info("loading", "state_dir", d.cfg.StateDir, "admin_socket", d.AdminSocket(), "metrics", d.MetricsAddress())
-	if d.store, err = store.Open(d.cfg.StateDir, d.server.Registry(), d.binder, d.cfg.Log); err != nil {
+	if d.store, err = store.Open(d.cfg.StateDir, d.server.Registry(), d.binder, d.cfg.Log, store.WithFaults(d.faults)); err != nil {
 		return err
 	}
 	d.admin.Loaded(d.store)
@@ -197,11 +199,11 @@ func (d *daemon) startAdmin(inherited *os.File) error {
 		ConstLabels: prometheus.Labels{"version": version, "revision": revision(), "goversion": goVersion()},
 	})
 	build.Set(1)
-	gatherer.MustRegister(d.server.Collector(), build, collectors.NewGoCollector(),
+	gatherer.MustRegister(d.server.Collector(), d.faults.Collector(), build, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	d.admin = admin.New(admin.Options{
 		Registry: d.server.Registry(), Loading: true, Status: d.status, Quotas: d.quotas, Gatherer: gatherer,
-		Ready: d.ready.Load, Log: d.cfg.Log,
+		Ready: d.ready.Load, Faults: d.faults, Log: d.cfg.Log,
 	})
 	var ln net.Listener
 	var err error
@@ -302,6 +304,9 @@ func (d *daemon) logProbe() {
 		if !c.OK {
 			d.cfg.Log.Warn("kernel check", "check", c.Name, "detail", c.Detail)
 		}
+	}
+	if d.host.Mount() == "" {
+		d.faults.Enter(fault.NoCgroups)
 	}
 }
 
