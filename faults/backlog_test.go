@@ -12,7 +12,7 @@ import (
 func TestHundredThousandConnects(t *testing.T) {
 	// As many guests as their descriptors (20,000 each) allow. listen(2) lets in one more than it is asked for.
 	const somaxconn, guests, each = 100_000, 6, 17_000
-	d := serve(t, launch{Somaxconn: somaxconn, Files: 4000}) // and accepted 3,484 at a time
+	d := serve(t, launch{Somaxconn: somaxconn, Files: 4000}) // and accepted 3,359 at a time
 	web := d.Bound("web", "user.a=1")
 	g := make([]*guest, guests)
 	for i := range g {

@@ -73,6 +73,8 @@ func newDaemon(t *testing.T, l launch) *daemon {
 	t.Helper()
 	d := &daemon{Daemon: daemontest.New(t, binary), host: l}
 	d.Change = d.host.change
+	// One guest stands for many.
+	d.Args = append(d.Args, "--limits", "connections=unlimited,requests=unlimited")
 	// One kept connection, which is there before descriptors run out.
 	transport := &http.Transport{MaxConnsPerHost: 1, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var dialer net.Dialer
