@@ -57,6 +57,8 @@ type loop struct {
 	claims   claims
 	work     int      // units of work in this pass: requests, frames and the like
 	turnEnd  int      // of work, at which the turn of a connection is over
+	quietAt  uint32   // tick of the last event of a container that is not busy
+	pass     int      // how much is done for the run queue before the poller is looked at again
 	crowded  bool     // so many connections are ready that those of busy containers come after the others
 	turnOf   *conn    // the connection that is first in line
 	turnKind waitKind // in which line
@@ -81,7 +83,7 @@ func newLoop(s *Server, id int) (l *loop, err error) {
 	l = &loop{
 		srv: s, id: id, stats: newLoopStats(), listener: -1, timerfd: -1,
 		buf: make([]byte, readBuffer), param: make([]byte, 0, httpparse.MaxTarget), groups: make(map[*registry.Binding]*group),
-		now: s.opts.Now(), started: s.opts.Now(), made: s.made, ended: make(chan struct{}),
+		now: s.opts.Now(), started: s.opts.Now(), made: s.made, ended: make(chan struct{}), pass: passWork,
 	}
 	defer func() {
 		if err != nil {
@@ -130,7 +132,8 @@ func (l *loop) goAround(block bool) error {
 		return err
 	}
 	l.mark = l.clock()
-	l.work, l.crowded = 0, len(events) > crowd
+	l.work, l.pass = 0, max(passWork, len(events))
+	l.crowded = len(events) > crowd && l.wheel.now-l.quietAt <= quietTicks
 	if len(events) > passWork {
 		l.dispatchQuiet(events)
 	}
@@ -243,7 +246,7 @@ func (l *loop) later(g *group) {
 // between two looks at the poller.
 func (l *loop) runQueue() {
 	l.work = 0
-	for end := len(l.runq); l.served < end && l.work < passWork; {
+	for end := len(l.runq); l.served < end && l.work < l.pass; {
 		g := l.runq[l.served]
 		l.runq[l.served] = nil
 		l.served++

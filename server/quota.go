@@ -43,12 +43,15 @@ const second = int64(1e9)
 const (
 	// turnWork is what is done for one connection before the others have their turn.
 	turnWork = 16
-	// passWork is what is done for the groups of the run queue before the loop looks at the poller again, and the number of ready
-	// connections above which those of busy containers come after the others.
+	// passWork is what is done at least for the groups of the run queue before the loop looks at the poller again (as much as there
+	// were events, so that to look costs little of it), and the number of ready connections above which those of busy containers come
+	// after the others.
 	passWork = 16
 	// crowd is the number of ready connections above which those of busy containers go to the run queue: between two looks at
 	// the poller then comes a pass of it, not all of them. The line costs them time, which fewer are not made to pay.
 	crowd = pollBatch / 2
+	// quietTicks is for how long after an event of a container that is not busy the busy ones make way: where all are, nobody gains by it.
+	quietTicks = 2
 	// busyWork is how many recent requests make a container a busy one.
 	busyWork = 64
 	// fileUnit is how many bytes of an answer that was not taken at once count as a unit.

@@ -166,8 +166,11 @@ func (l *loop) hold(c *conn) {
 func (l *loop) dispatchQuiet(events []unix.EpollEvent) {
 	for i := range events {
 		fd := int(events[i].Fd)
-		if fd < len(l.conns) && l.conns[fd] != nil && l.busy(l.conns[fd].group) {
-			continue
+		if fd < len(l.conns) && l.conns[fd] != nil {
+			if l.busy(l.conns[fd].group) {
+				continue
+			}
+			l.quietAt = l.wheel.now
 		}
 		l.dispatch(fd)
 		events[i].Fd = -1
@@ -211,7 +214,7 @@ func (l *loop) mayGoFirst(c *conn, kind waitKind) bool {
 func (l *loop) serveWaiting(g *group) {
 	for kind := waitTurn; kind < numQueues; kind++ {
 		for g.waiting.lines[kind].first != 0 && l.available(g, kind) {
-			if l.work >= passWork {
+			if l.work >= l.pass {
 				l.later(g)
 				return
 			}
