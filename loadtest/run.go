@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -237,13 +238,41 @@ func (r *run) restart() (err error) {
 	return err
 }
 
+// countersPatience is how long the server has for counting what it has written: it counts after it wrote.
+const countersPatience = time.Second
+
+// counted is a counter of the server and what came in of it here.
+type counted struct {
+	name string
+	ours uint64
+}
+
+func (r *run) counted() []counted {
+	return []counted{
+		{"devlxd_connections_accepted_total", r.loop.accepted},
+		{"devlxd_requests_total", r.loop.answers},
+		{"devlxd_events_delivered_total", r.loop.events},
+	}
+}
+
+// readCounters reads the server's counters until none is behind what came in, or its time for that is over.
+func (r *run) readCounters() (map[string]float64, error) {
+	for end := time.Now().Add(countersPatience); ; time.Sleep(countersPatience / 20) {
+		after, err := r.target.Counters(r.ctx)
+		behind := slices.ContainsFunc(r.counted(), func(c counted) bool { return after[c.name]-r.counters[c.name] < float64(c.ours) })
+		if err != nil || !behind || time.Now().After(end) {
+			return after, err
+		}
+	}
+}
+
 // compareCounters holds the server's own counters against what came in. The server may have counted more: requests of connections that
 // were closed before they were answered.
 func (r *run) compareCounters(results []report.Result) error {
 	if r.counters == nil || len(results) == 0 {
 		return nil
 	}
-	after, err := r.target.Counters(r.ctx)
+	after, err := r.readCounters()
 	if err != nil {
 		return err
 	}
@@ -251,14 +280,7 @@ func (r *run) compareCounters(results []report.Result) error {
 	if pause, ok := after[target.MaxPause]; ok {
 		last.Values = append(last.Values, report.Value{Name: "longest pause of the server for garbage collection", Unit: "us", Value: pause * 1e6})
 	}
-	for _, c := range []struct {
-		name string
-		ours uint64
-	}{
-		{"devlxd_connections_accepted_total", r.loop.accepted},
-		{"devlxd_requests_total", r.loop.answers},
-		{"devlxd_events_delivered_total", r.loop.events},
-	} {
+	for _, c := range r.counted() {
 		theirs := after[c.name] - r.counters[c.name]
 		if theirs < float64(c.ours) {
 			last.Errors++
