@@ -37,6 +37,14 @@ func (r *Registry) ExportRing(b *Binding) (RingState, bool) {
 	return s, true
 }
 
+// RingEpoch returns the epoch of the binding's ring; false when it has none. Unlike Ring it makes none. It never locks.
+func (b *Binding) RingEpoch() (epoch uint64, ok bool) {
+	if ring := b.ring.Load(); ring != nil {
+		return ring.epoch, true
+	}
+	return 0, false
+}
+
 // RestoreRing gives the binding a ring in the exported state, cut to this registry's bounds. It returns ErrRingState for a state that
 // contradicts itself, ErrStopped for a dead binding, ErrRevoked where the guest API is closed to the container and ErrRingExists when
 // someone has called Ring already. The ring keeps the payloads.
