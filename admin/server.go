@@ -54,6 +54,9 @@ type Options struct {
 	// Ready says whether guests are served, for /readyz. nil: always, once
 	// the registry is filled.
 	Ready func() bool
+	// Upgrade replaces the process by another binary; "" is the one that it runs. It returns when the new process serves, or with the reason why
+	// this one goes on. nil refuses it with 501.
+	Upgrade func(ctx context.Context, binary string) (Upgraded, error)
 	// Log gets a line for each change and each failure. nil is silent.
 	Log *slog.Logger
 }
@@ -68,6 +71,8 @@ type Server struct {
 	uid     uint32
 	conns   connections
 	loaded  atomic.Pointer[loaded] // nil while the registry is being filled
+
+	changes gate
 
 	streamTimeout time.Duration // StreamWriteTimeout
 
