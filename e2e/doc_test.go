@@ -27,6 +27,7 @@ var binary string
 
 func TestMain(m *testing.M) {
 	sandbox.Main(roles)
+	badSuccessor()
 	os.Exit(run(m))
 }
 

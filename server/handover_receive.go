@@ -21,6 +21,7 @@ type Takeover struct {
 	conns    []takenConn
 	listener int
 	socket   socketRecord
+	done     bool // committed or closed
 }
 
 // takenConn is a connection that no loop has yet.
@@ -262,6 +263,10 @@ func (t *Takeover) Connections() int { return len(t.conns) }
 
 // Close closes everything that was handed over, without a word to the clients: the predecessor has it too. After Commit it does nothing.
 func (t *Takeover) Close() {
+	if t.done {
+		return
+	}
+	t.done = true
 	for i := range t.conns {
 		t.conns[i].out.release()
 		_ = unix.Close(int(t.conns[i].fd))
@@ -297,7 +302,7 @@ func (t *Takeover) Commit() error {
 		s.socket = &socketFile{path: t.socket.Path, dev: t.socket.Dev, ino: t.socket.Ino}
 	}
 	fd := t.listener
-	t.conns, t.listener = nil, -1
+	t.conns, t.blobs, t.listener, t.done = nil, nil, -1, true
 	return s.accept(fd)
 }
 

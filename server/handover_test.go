@@ -87,6 +87,7 @@ func (r *rig) handOver(next *rig) {
 	if err := taken.Commit(); err != nil {
 		r.t.Fatal(err)
 	}
+	taken.Close() // does nothing any more
 	if r.srv.Connections() != 0 || r.srv.Subscribers() != 0 {
 		r.t.Errorf("%d connections and %d subscribers stay behind", r.srv.Connections(), r.srv.Subscribers())
 	}

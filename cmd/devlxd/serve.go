@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"time"
 
 	sddaemon "github.com/coreos/go-systemd/v22/daemon"
@@ -44,6 +45,9 @@ host that devlxd is never told of, give --identity-proof always. It costs about
 4 us for each connection, and guests that exit before they are accepted are
 refused.
 
+SIGUSR2, or "devlxd upgrade", has the binary that is installed now take over without
+a connection or an event lost; where it does not, this process goes on.
+
 SIGTERM or SIGINT ends the server: it stops accepting, answers what is under
 way, closes websockets with 1001 and exits within 5 seconds.`,
 		Example: `  devlxd serve
@@ -79,6 +83,9 @@ func serve(ctx context.Context, cfg daemonConfig) (err error) {
 	ctx, stop := signal.NotifyContext(ctx, unix.SIGTERM, unix.SIGINT)
 	defer stop()
 	signal.Ignore(unix.SIGPIPE)
+	upgrade := make(chan os.Signal, 1)
+	signal.Notify(upgrade, unix.SIGUSR2)
+	defer signal.Stop(upgrade)
 	// Loading cannot be interrupted, and ends by itself; a second signal kills.
 	defer context.AfterFunc(ctx, stop)()
 	d, err := startDaemon(ctx, cfg)
@@ -91,9 +98,14 @@ func serve(ctx context.Context, cfg daemonConfig) (err error) {
 	}
 	cfg.Log.Info("serving", "guest_socket", d.GuestSocket(), "admin_socket", d.AdminSocket(), "metrics", d.MetricsAddress(),
 		"dialect", cfg.Dialect.String(), "containers", d.server.Registry().Len(), "took", time.Since(d.started).String())
-	notifySystemd(cfg.Log, sddaemon.SdNotifyReady)
-	waitErr := d.Wait(ctx)
+	if d.takenOver == nil {
+		notifySystemd(cfg.Log, sddaemon.SdNotifyReady) // else the predecessor has said so
+	}
+	waitErr := d.run(ctx, upgrade)
 	stop() // from here on too if a part of the daemon has failed
+	if d.wasReplaced() {
+		return d.retire(context.WithoutCancel(ctx))
+	}
 	notifySystemd(cfg.Log, sddaemon.SdNotifyStopping)
 	cfg.Log.Info("shutting down", "connections", d.server.Connections(), "drain", drainTime.String())
 	drainCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
@@ -108,10 +120,34 @@ func serve(ctx context.Context, cfg daemonConfig) (err error) {
 	return waitErr
 }
 
-// notifySystemd does nothing where systemd does not wait for us.
-func notifySystemd(log *slog.Logger, state string) {
-	if _, err := sddaemon.SdNotify(false, state); err != nil {
-		log.Warn("cannot notify systemd", "error", err)
+// run feeds the watchdog and begins an upgrade at each signal until the daemon ends, see Wait.
+func (d *daemon) run(ctx context.Context, upgrade <-chan os.Signal) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var helpers sync.WaitGroup
+	helpers.Go(func() { feedWatchdog(ctx, d.cfg.Log, d.server) })
+	helpers.Go(func() {
+		for {
+			select {
+			case <-upgrade:
+				_, _ = d.upgrade(ctx, "") // which logs what came of it
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	err := d.Wait(ctx)
+	cancel()
+	helpers.Wait()
+	return err
+}
+
+// wasReplaced reports whether another process has taken over.
+func (d *daemon) wasReplaced() bool {
+	select {
+	case <-d.replaced:
+		return true
+	default:
+		return false
 	}
 }
 
