@@ -100,7 +100,7 @@ func TestFreezeWaitsForChanges(t *testing.T) {
 	f := start(t, nil)
 	f.add("c1")
 	k := f.keep()
-	if _, err := io.WriteString(k, "POST /1.0/images HTTP/1.1\r\nHost: devlxd\r\nContent-Length: 10\r\n\r\n01"); err != nil {
+	if _, err := io.WriteString(k, "POST /1.0/images HTTP/1.1\r\nHost: devlxd\r\nContent-Length: 100000\r\n\r\n"+strings.Repeat("x", 9000)); err != nil {
 		t.Fatal(err)
 	}
 	f.writer.reading.Wait()
@@ -111,7 +111,7 @@ func TestFreezeWaitsForChanges(t *testing.T) {
 	}
 	frozen := make(chan error, 1)
 	go func() { frozen <- f.server.Freeze(context.Background()) }()
-	if _, err := io.WriteString(k, "23456789"); err != nil {
+	if _, err := io.WriteString(k, strings.Repeat("x", 91000)); err != nil {
 		t.Fatal(err)
 	}
 	if resp, body := k.answer(); resp.StatusCode != 201 {
