@@ -161,7 +161,11 @@ func (s *Server) showContainer(r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return reply{metadata: describe(c, false)}, nil
+	d := describe(c, false)
+	if s.options.Quotas != nil {
+		d.Quotas = s.options.Quotas(c)
+	}
+	return reply{metadata: d}, nil
 }
 
 // removeContainer: DELETE /1.0/containers/NAME.

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"devlxd/fault"
 )
 
 // credentials returns who connected: the credentials that connect(2) recorded
@@ -105,11 +107,13 @@ func (cs *connections) end(which func(*conn) bool) {
 // the peer is.
 type guard struct {
 	net.Listener
-	owner *connections
-	ask   bool
-	self  uint32
-	once  sync.Once
-	err   error
+	owner  *connections
+	faults *fault.Board
+	paused bool // the last accept failed
+	ask    bool
+	self   uint32
+	once   sync.Once
+	err    error
 }
 
 // Close implements net.Listener. It may be called more than once, as both the
@@ -126,10 +130,18 @@ func (g *guard) Accept() (net.Conn, error) {
 		inner, err := g.Listener.Accept()
 		if err != nil {
 			if transient(err) {
+				if !errors.Is(err, unix.ECONNABORTED) { // that is the client's doing
+					g.paused = true
+					g.faults.Enter(fault.AdminAccept, "listener", g.Addr().String(), "error", err)
+				}
 				time.Sleep(acceptPause)
 				continue
 			}
 			return nil, err
+		}
+		if g.paused {
+			g.paused = false
+			g.faults.Leave(fault.AdminAccept)
 		}
 		c := &conn{Conn: inner, owner: g.owner}
 		if g.ask {

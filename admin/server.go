@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/valyala/fasthttp"
 
+	"devlxd/fault"
 	"devlxd/registry"
 	"devlxd/source"
 )
@@ -49,6 +50,9 @@ type Options struct {
 	Loading bool
 	// Status describes the daemon. nil shows what the registry knows.
 	Status func() Status
+	// Quotas tells what a container uses and may use, by the label of the
+	// quota. nil: it is not shown.
+	Quotas func(*registry.Container) map[string]Quota
 	// Gatherer is what /metrics shows. nil: /metrics is 404.
 	Gatherer prometheus.Gatherer
 	// Ready says whether guests are served, for /readyz. nil: always, once
@@ -57,6 +61,9 @@ type Options struct {
 	// Upgrade replaces the process by another binary; "" is the one that it runs. It returns when the new process serves, or with the reason why
 	// this one goes on. nil refuses it with 501.
 	Upgrade func(ctx context.Context, binary string) (Upgraded, error)
+	// Faults is told when connections cannot be accepted. nil: one that logs to
+	// Log.
+	Faults *fault.Board
 	// Log gets a line for each change and each failure. nil is silent.
 	Log *slog.Logger
 }
@@ -92,6 +99,9 @@ type loaded struct{ writer source.Writer }
 func New(o Options) *Server {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Faults == nil {
+		o.Faults = fault.NewBoard(o.Log, nil)
 	}
 	s := &Server{
 		options:  o,
@@ -151,13 +161,13 @@ func (s *Server) Serve(ln net.Listener) error {
 	if ln.Addr().Network() != "unix" {
 		return errors.Join(fmt.Errorf("%s: %w", ln.Addr(), ErrNotUnix), ln.Close())
 	}
-	return s.serve(s.api, &guard{Listener: ln, owner: &s.conns, ask: true, self: s.uid})
+	return s.serve(s.api, &guard{Listener: ln, owner: &s.conns, faults: s.options.Faults, ask: true, self: s.uid})
 }
 
 // ServeMetrics serves /metrics, /healthz and /readyz on ln, of any kind and to
 // anyone, until [Server.Shutdown]. It closes ln. It returns as Serve does.
 func (s *Server) ServeMetrics(ln net.Listener) error {
-	return s.serve(s.metrics, &guard{Listener: ln, owner: &s.conns})
+	return s.serve(s.metrics, &guard{Listener: ln, owner: &s.conns, faults: s.options.Faults})
 }
 
 func (s *Server) serve(h *fasthttp.Server, ln net.Listener) error {

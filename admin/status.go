@@ -24,6 +24,8 @@ type Status struct {
 	// GuestSocket is the path of the socket that guests connect to.
 	GuestSocket string   `json:"guest_socket"`
 	Identity    Identity `json:"identity"`
+	// Privileges is what the daemon's process holds now.
+	Privileges Privileges `json:"privileges"`
 	// Loops is the number of event loops, and LoopConnections how many
 	// connections each of them holds. Connections that were accepted and have
 	// yet to reach their loop are in Connections alone.
@@ -71,4 +73,12 @@ type TakenOver struct {
 	Version string `json:"version"`
 	// Connections is how many were taken over.
 	Connections int `json:"connections"`
+}
+
+// Privileges are those of the process, all threads together.
+type Privileges struct {
+	// Capabilities are the names of the permitted and effective ones, such as CAP_SYS_PTRACE.
+	Capabilities []string `json:"capabilities"`
+	// NoNewPrivs says that none can be gained by starting a program (PR_SET_NO_NEW_PRIVS).
+	NoNewPrivs bool `json:"no_new_privs"`
 }

@@ -74,8 +74,18 @@ type Container struct {
 	// Config and Devices are nil in a summary.
 	Config  map[string]string            `json:"config,omitzero"`
 	Devices map[string]map[string]string `json:"devices,omitzero"`
+	// Quotas are by their name; nil in a list.
+	Quotas map[string]Quota `json:"quotas,omitzero"`
 	// State is nil unless the container is running.
 	State *ContainerState `json:"state"`
+}
+
+// Quota is how much a container may use of something, and uses.
+type Quota struct {
+	// Limit is a whole number or "unlimited".
+	Limit string `json:"limit"`
+	// Used is what counts against the limit now.
+	Used int64 `json:"used"`
 }
 
 // ContainerState is what is known about one life of a container.

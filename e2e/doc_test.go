@@ -20,12 +20,15 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlxd/internal/sandbox"
+	"devlxd/peer/peertest"
 )
 
 // binary is the devlxd under test, built once.
 var binary string
 
 func TestMain(m *testing.M) {
+	becomeConfined()
+	peertest.Child()
 	sandbox.Main(roles)
 	badSuccessor()
 	os.Exit(run(m))
@@ -38,6 +41,10 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o755); err != nil { // for daemons of other users
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	binary = filepath.Join(dir, "devlxd")
 	build := exec.Command("go", "build", "-o", binary, "devlxd/cmd/devlxd")
 	if out, err := build.CombinedOutput(); err != nil {
@@ -131,8 +138,11 @@ func (d *daemon) launch() {
 	d.cmd = exec.Command(binary, args...)
 	d.log = &syncBuffer{}
 	d.cmd.Stderr = d.log
-	if d.change != nil {
+	switch {
+	case d.change != nil:
 		d.change(d.cmd)
+	case os.Getenv(confineAllEnv) != "":
+		confined(d.cmd, readUnit(d.t).confinement(d))
 	}
 	if err := d.cmd.Start(); err != nil {
 		d.t.Fatal(err)

@@ -169,7 +169,7 @@ func (l *load) ask(keep bool, interval time.Duration, stop <-chan struct{}) {
 			defer conn.Close()
 			r = bufio.NewReader(conn)
 		}
-		if err := request(conn, r); err != nil {
+		if err := roundTrip(conn, r); err != nil {
 			l.fail("request, kept %v: %v", keep, err)
 			return
 		}
@@ -180,7 +180,7 @@ func (l *load) ask(keep bool, interval time.Duration, stop <-chan struct{}) {
 	}
 }
 
-func request(conn net.Conn, r *bufio.Reader) error {
+func roundTrip(conn net.Conn, r *bufio.Reader) error {
 	if _, err := io.WriteString(conn, "GET /1.0/config/user.name HTTP/1.1\r\nHost: lxd\r\n\r\n"); err != nil {
 		return err
 	}

@@ -127,7 +127,7 @@ func TestUpgradeUnderLoad(t *testing.T) {
 	guests := make([]*running, containers)
 	for i := range guests {
 		name := fmt.Sprint("u", i)
-		c := d.bound(name, "user.name="+name)
+		c := d.bound(name, "user.name="+name, "limits.devlxd.subscribers=unlimited", "limits.devlxd.connections=unlimited")
 		guests[i] = background(t, func(ctx context.Context) *sandbox.Cmd {
 			return c.Guest(ctx, "load", strconv.Itoa(subscribers/containers), strconv.Itoa(requests/containers))
 		})
@@ -383,7 +383,7 @@ func TestUpgradeUnderSystemd(t *testing.T) {
 	told("READY=1")
 	u := d.upgrade()
 	told("RELOADING=1")
-	told(fmt.Sprintf("MAINPID=%d\nREADY=1", u.PID))
+	told(fmt.Sprintf("MAINPID=%d\nREADY=1\nWATCHDOG=1", u.PID))
 	d.stop()
 	told("STOPPING=1")
 }

@@ -16,22 +16,22 @@ func TestCases(t *testing.T) {
 	}
 	seen := map[string]bool{}
 	for _, c := range cases {
-		if seen[c.name()] {
-			t.Errorf("two cases are called %s", c.name())
+		if seen[c.Name()] {
+			t.Errorf("two cases are called %s", c.Name())
 		}
-		seen[c.name()] = true
-		t.Run(c.name(), func(t *testing.T) {
-			whole := feed(c.raw)
-			if err := c.compare(whole); err != nil {
+		seen[c.Name()] = true
+		t.Run(c.Name(), func(t *testing.T) {
+			whole := feed(c.Raw)
+			if err := compare(&c, whole); err != nil {
 				t.Fatal(err)
 			}
 			want := fmt.Sprint(whole)
-			for _, cut := range cutsOf(len(c.raw)) {
-				if got := fmt.Sprint(feed(c.raw, cut)); got != want {
+			for _, cut := range cutsOf(len(c.Raw)) {
+				if got := fmt.Sprint(feed(c.Raw, cut)); got != want {
 					t.Fatalf("cut at %d: %.300s; want %.300s", cut, got, want)
 				}
 			}
-			if got := fmt.Sprint(feed(c.raw, bytewise(len(c.raw))...)); got != want {
+			if got := fmt.Sprint(feed(c.Raw, bytewise(len(c.Raw))...)); got != want {
 				t.Fatalf("byte by byte: %.300s; want %.300s", got, want)
 			}
 		})
@@ -72,14 +72,14 @@ func nearLimit(i, n int) bool {
 // good, and a head that is complete stays what it is.
 func TestVerdictIsStable(t *testing.T) {
 	for _, c := range loadCases(t) {
-		if len(c.raw) > wholeCuts {
+		if len(c.Raw) > wholeCuts {
 			continue
 		}
-		t.Run(c.name(), func(t *testing.T) {
+		t.Run(c.Name(), func(t *testing.T) {
 			var req Request
-			wantN, want := new(Parser).Head(c.raw, &req)
-			for i := range c.raw {
-				n, err := new(Parser).Head(c.raw[:i:i], &req)
+			wantN, want := new(Parser).Head(c.Raw, &req)
+			for i := range c.Raw {
+				n, err := new(Parser).Head(c.Raw[:i:i], &req)
 				if err != ErrPartial && (n != wantN || err != want) {
 					t.Fatalf("after %d bytes: %d, %v; after all: %d, %v", i, n, err, wantN, want)
 				}
@@ -92,7 +92,7 @@ func TestVerdictIsStable(t *testing.T) {
 func TestEveryErrorHasACase(t *testing.T) {
 	shown := map[*Error]bool{}
 	for _, c := range loadCases(t) {
-		for _, o := range feed(c.raw) {
+		for _, o := range feed(c.Raw) {
 			shown[o.err] = true
 		}
 	}

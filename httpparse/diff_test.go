@@ -124,15 +124,15 @@ func TestDifferential(t *testing.T) {
 	cases := loadCases(t)
 	seen := map[*Error]bool{}
 	for _, c := range cases {
-		if len(c.raw) > 64<<10 {
+		if len(c.Raw) > 64<<10 {
 			continue
 		}
-		mutants := [][]byte{c.raw}
+		mutants := [][]byte{c.Raw}
 		for range 100 {
-			other := cases[rng.IntN(len(cases))].raw
-			mutants = append(mutants, mutate(rng, c.raw, other[:min(len(other), 512)]))
+			other := cases[rng.IntN(len(cases))].Raw
+			mutants = append(mutants, mutate(rng, c.Raw, other[:min(len(other), 512)]))
 		}
-		t.Run(c.name(), func(t *testing.T) {
+		t.Run(c.Name(), func(t *testing.T) {
 			for _, raw := range mutants {
 				strict, err := judge(raw)
 				if err != nil {
@@ -186,11 +186,11 @@ func mutate(rng *rand.Rand, raw, other []byte) []byte {
 // that is accepted here.
 func TestServerOfNetHTTP(t *testing.T) {
 	for _, c := range loadCases(t) {
-		if c.verdicts[0].kind != "accept" || bytes.HasPrefix(c.raw, []byte("\r\n")) {
+		if c.Verdicts[0].Kind != "accept" || bytes.HasPrefix(c.Raw, []byte("\r\n")) {
 			continue // it skips an empty line only after a POST
 		}
-		t.Run(c.name(), func(t *testing.T) {
-			if code := serveByNetHTTP(c.raw); code != 200 {
+		t.Run(c.Name(), func(t *testing.T) {
+			if code := serveByNetHTTP(c.Raw); code != 200 {
 				t.Errorf("net/http answers %d", code)
 			}
 		})

@@ -127,17 +127,17 @@ func checkBody(b Body, data []byte, cut int) error {
 func TestSeedCorpus(t *testing.T) {
 	want := map[string]string{}
 	for _, c := range loadCases(t) {
-		if len(c.raw) > wholeCuts {
+		if len(c.Raw) > wholeCuts {
 			continue
 		}
-		name := strings.NewReplacer("/", "-", " ", "-", ":", "", ".", "", ",", "").Replace(c.name())
-		switch _, body, _ := bytes.Cut(c.raw, []byte("\r\n\r\n")); {
-		case c.file == "chunked.http":
+		name := strings.NewReplacer("/", "-", " ", "-", ":", "", ".", "", ",", "").Replace(c.Name())
+		switch _, body, _ := bytes.Cut(c.Raw, []byte("\r\n\r\n")); {
+		case c.File == "chunked.http":
 			want["FuzzBody/"+name] = fmt.Sprintf("go test fuzz v1\n[]byte(%q)\nint32(-1)\nuint16(5)\n", body)
-		case c.verdicts[0].kind == "accept":
-			want["FuzzDifferential/"+name] = fmt.Sprintf("go test fuzz v1\n[]byte(%q)\n", c.raw)
+		case c.Verdicts[0].Kind == "accept":
+			want["FuzzDifferential/"+name] = fmt.Sprintf("go test fuzz v1\n[]byte(%q)\n", c.Raw)
 		default:
-			want["FuzzHead/"+name] = fmt.Sprintf("go test fuzz v1\n[]byte(%q)\nuint16(20)\n", c.raw)
+			want["FuzzHead/"+name] = fmt.Sprintf("go test fuzz v1\n[]byte(%q)\nuint16(20)\n", c.Raw)
 		}
 	}
 	for name, text := range want {

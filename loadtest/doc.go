@@ -10,6 +10,11 @@
 // credentials while the load costs one thread. Package target starts or finds
 // the server, and package report writes what came out.
 //
+// Containers that flood the server, and those that check who they are taken for, work
+// by themselves instead, in processes of their own (guests.Set.Launch). Those that
+// flood get the CPU time that nobody else wants, so that quiet ones wait for the
+// server and not for the scheduler.
+//
 // # What is promised
 //
 //   - Every response is compared with what this container has to be answered, so

@@ -32,6 +32,10 @@ const (
 	failUnanswered failure = "unanswered"  // no answer until the end of the run
 	failOverrun    failure = "overrun"     // a subscriber that read was told that it lost events
 	failDisagree   failure = "server says" // the server counted something else
+	failForeign    failure = "foreign"     // a container was answered with what is another's
+	failRefused    failure = "refused"     // a container that the server knows was refused
+	failRatio      failure = "ratio"       // a latency grew more than it may
+	failGrowth     failure = "growth"      // the server needed more and more of something
 )
 
 func usagef(format string, args ...any) error {

@@ -37,6 +37,10 @@ const (
 	faultDouble  fault = "doubles an event"
 	faultOverrun fault = "says that it lost events"
 	faultCount   fault = "counts too little"
+	faultMixUp   fault = "takes a container for another now and then"
+	faultForget  fault = "refuses a container that it knows now and then"
+	faultHangUp  fault = "hangs up on a container that it knows now and then"
+	faultLost    fault = "status 404"
 )
 
 // fake is a server of the guest API that can be made to fail: each fault must be found.
@@ -45,6 +49,7 @@ type fake struct {
 	ln     net.Listener
 	fault  fault
 	values map[int]string // by pid of the container's init
+	homes  map[string]home
 
 	mu     sync.Mutex
 	pids   map[string]int
@@ -52,6 +57,13 @@ type fake struct {
 	served int
 	held   []byte // an event that is sent after the next one
 	wg     sync.WaitGroup
+}
+
+// home is a container as its processes are known by: its pid namespace. The file keeps the number of that from being given to another.
+type home struct {
+	ns    *os.File
+	inode uint64
+	value string
 }
 
 func newFake(t *testing.T, f fault) *fake {
@@ -62,7 +74,7 @@ func newFake(t *testing.T, f fault) *fake {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	s := &fake{t: t, fault: f, values: make(map[int]string), pids: make(map[string]int), subs: make(map[int][]net.Conn)}
+	s := &fake{t: t, fault: f, values: make(map[int]string), pids: make(map[string]int), homes: make(map[string]home), subs: make(map[int][]net.Conn)}
 	if s.ln, err = net.Listen("unix", filepath.Join(dir, "sock")); err != nil {
 		t.Fatal(err)
 	}
@@ -81,6 +93,9 @@ func newFake(t *testing.T, f fault) *fake {
 	t.Cleanup(func() {
 		_ = s.ln.Close()
 		s.wg.Wait()
+		for _, h := range s.homes {
+			_ = h.ns.Close()
+		}
 		_ = os.RemoveAll(dir)
 	})
 	return s
@@ -110,8 +125,26 @@ func (s *fake) serve(c *net.UnixConn) {
 		}
 		s.mu.Lock()
 		s.served++
-		value := s.values[pid]
+		value, known := s.values[pid]
+		if !known {
+			value, known = s.valueAt(pid)
+		}
+		nth := s.served % 50
 		s.mu.Unlock()
+		if !known {
+			_, _ = fmt.Fprint(c, "HTTP/1.1 500 X\r\nContent-Length: 2\r\n\r\nno")
+			continue
+		}
+		switch {
+		case nth != 0:
+		case s.fault == faultMixUp:
+			value = strings.Repeat("other...", 4)
+		case s.fault == faultForget:
+			_, _ = fmt.Fprint(c, "HTTP/1.1 403 X\r\nContent-Length: 2\r\n\r\nno")
+			continue
+		case s.fault == faultHangUp:
+			return
+		}
 		if req.Header.Get("Upgrade") != "" {
 			s.upgrade(c, pid)
 			continue
@@ -131,6 +164,8 @@ func (s *fake) answer(c net.Conn, value string) bool {
 		text += "!"
 	case faultStatus:
 		status = 500
+	case faultLost:
+		status = 404
 	case faultClose:
 		return false
 	case faultSilent:
@@ -160,6 +195,11 @@ func (s *fake) upgrade(c net.Conn, pid int) {
 func (s *fake) Set(_ context.Context, container, key, value string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if h, ok := s.homes[container]; ok && key == target.Key {
+		h.value = value
+		s.homes[container] = h
+		delete(s.values, s.pids[container])
+	}
 	event := ws.MustCompileFrame(ws.NewTextFrame(fmt.Appendf(nil, `{"metadata":{"key":%q,"old_value":"","value":%q}}`, key, value)))
 	send := [][]byte{event}
 	if third := strings.HasSuffix(value, "3"); third {
@@ -188,7 +228,7 @@ func (s *fake) Name() string   { return "fake" }
 func (s *fake) Socket() string { return s.ln.Addr().String() }
 func (s *fake) PID() int       { return os.Getpid() }
 
-func (s *fake) Features() target.Feature { return target.Identity | target.Events }
+func (s *fake) Features() target.Feature { return target.Identity | target.Events | target.Lifecycle }
 
 func (s *fake) Register(_ context.Context, containers []target.Container, _ func(int)) error {
 	s.mu.Lock()
@@ -196,11 +236,65 @@ func (s *fake) Register(_ context.Context, containers []target.Container, _ func
 	for _, c := range containers {
 		s.values[c.PID] = c.Config[target.Key]
 		s.pids[c.Name] = c.PID
+		if err := s.settle(c.Name, c.PID, c.Config[target.Key]); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-func (s *fake) Bind(context.Context, string, int) error       { return target.ErrUnsupported }
+// settle makes a container known by its pid namespace too. The caller holds mu.
+func (s *fake) settle(name string, pid int, value string) error {
+	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/pid", pid))
+	if err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(ns.Fd()), &st); err != nil {
+		return err
+	}
+	if old, ok := s.homes[name]; ok {
+		_ = old.ns.Close()
+	}
+	s.homes[name] = home{ns, st.Ino, value}
+	return nil
+}
+
+// valueAt is that of the container whose pid namespace a process is in. The caller holds mu.
+func (s *fake) valueAt(pid int) (string, bool) {
+	var st unix.Stat_t
+	if unix.Stat(fmt.Sprintf("/proc/%d/ns/pid", pid), &st) != nil {
+		return "", false
+	}
+	for _, h := range s.homes {
+		if h.inode == st.Ino {
+			return h.value, true
+		}
+	}
+	return "", false
+}
+
+func (s *fake) Remove(_ context.Context, name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h, ok := s.homes[name]; ok {
+		_ = h.ns.Close()
+	}
+	delete(s.values, s.pids[name])
+	delete(s.homes, name)
+	delete(s.pids, name)
+	return nil
+}
+
+func (s *fake) Bind(_ context.Context, name string, pid int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	value := s.homes[name].value
+	delete(s.values, s.pids[name])
+	s.pids[name], s.values[pid] = pid, value
+	return s.settle(name, pid, value)
+}
+
 func (s *fake) Image(context.Context, string) (string, error) { return "", target.ErrUnsupported }
 func (s *fake) Restart(context.Context) error                 { return target.ErrUnsupported }
 func (s *fake) Close() error                                  { return nil }
@@ -213,4 +307,4 @@ func (s *fake) Counters(context.Context) (map[string]float64, error) {
 	return map[string]float64{"devlxd_requests_total": float64(s.served / 2)}, nil
 }
 
-var _ target.Target = (*fake)(nil)
+var _ target.Remover = (*fake)(nil)

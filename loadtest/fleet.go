@@ -18,6 +18,8 @@ type Fleet struct {
 	wants []want // to a read of the key
 	same  bool   // the target answers every container alike
 	event uint64 // number of the last event that was published
+	// crowds is how many there have been.
+	crowds int
 }
 
 // NewFleet names the guests; size is that of their configuration value in bytes.

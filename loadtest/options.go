@@ -2,6 +2,7 @@ package loadtest
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -25,11 +26,14 @@ const (
 	Slow      Scenario = "slow"      // a share of the subscribers does not read
 	Churn     Scenario = "churn"     // containers stop and start again under load
 	Image     Scenario = "image"     // downloads beside requests
+	Flood     Scenario = "flood"     // containers that flood the server beside quiet ones
+	Identity  Scenario = "identity"  // containers that check who they are taken for, while they come, go and change names
+	Soak      Scenario = "soak"      // everything at once for a long time, with faults
 )
 
 // Scenarios lists them all.
 func Scenarios() []Scenario {
-	return []Scenario{Request, Connect, Bootstorm, Idle, Fanout, Slow, Churn, Image}
+	return []Scenario{Request, Connect, Bootstorm, Idle, Fanout, Slow, Churn, Image, Flood, Identity, Soak}
 }
 
 // plan is how a scenario is done, and what it needs of the target.
@@ -51,8 +55,26 @@ func (s Scenario) plan() (do func(*run) ([]report.Result, error), needs target.F
 		return runChurn, target.Identity | target.Lifecycle
 	case Image:
 		return runImage, target.Images
+	case Flood:
+		return runFlood, target.Identity
+	case Identity:
+		return runIdentity, target.Identity | target.Lifecycle
+	case Soak:
+		return runSoak, target.Identity | target.Routes | target.Events | target.Images | target.Lifecycle
 	}
 	return func(*run) ([]report.Result, error) { return nil, target.ErrUnsupported }, 0
+}
+
+// duration is how long is measured by default.
+func (s Scenario) duration() time.Duration {
+	switch s {
+	case Identity:
+		return 5 * time.Minute
+	case Soak:
+		return 30 * time.Minute
+	default:
+		return 10 * time.Second
+	}
 }
 
 // Options of a run. The zero value of each field is its default.
@@ -69,6 +91,8 @@ type Options struct {
 	Stuck       float64       // share of the subscribers that do not read (slow); default: 0.1
 	Downloads   int           // at once (image); default: 4
 	ImageSize   int64         // bytes (image); default: 64 MiB
+	Flood       FloodOptions  // flood, soak
+	Soak        SoakOptions   // soak
 	Settle      time.Duration // how long the server may collect its garbage before its memory is read (idle); default: 2 s
 	// Hold is called when all connections are there and the server's memory was read (idle); the connections stay until it returns.
 	Hold func(context.Context) error
@@ -97,7 +121,7 @@ func (o *Options) fill(containers int) error {
 		}
 	}
 	if o.Duration == 0 {
-		o.Duration = 10 * time.Second
+		o.Duration = o.Scenario.duration()
 	}
 	if o.Warmup == 0 {
 		o.Warmup = time.Second
@@ -109,7 +133,9 @@ func (o *Options) fill(containers int) error {
 		o.Stuck = 0.1
 	}
 	if o.ImageSize == 0 {
-		o.ImageSize = 64 << 20
+		if o.ImageSize = 64 << 20; o.Scenario == Soak {
+			o.ImageSize = 4 << 20
+		}
 	}
 	if o.Settle == 0 {
 		o.Settle = 2 * time.Second
@@ -133,7 +159,11 @@ func (o *Options) fill(containers int) error {
 	case o.ImageSize < 1 || o.ImageSize > 1<<30:
 		return usagef("--image-size is %d: give 1 byte to 1 GiB", o.ImageSize)
 	}
-	return nil
+	flooding := 50
+	if o.Scenario == Soak {
+		flooding = 3
+	}
+	return errors.Join(o.Flood.fill(flooding), o.Soak.fill(o.Duration))
 }
 
 // maxValue is the longest configuration value that can be set (source.MaxValueLen of devlxd, and what fits into the loop's buffer).

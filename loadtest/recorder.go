@@ -77,6 +77,14 @@ func (r *recorder) fail(kind failure, detail string) {
 	r.failures[kind]++
 }
 
+// failMany counts errors that were counted elsewhere.
+func (r *recorder) failMany(kind failure, n uint64, detail string) {
+	if n > 0 {
+		r.fail(kind, detail)
+		r.failures[kind] += n - 1
+	}
+}
+
 // fill writes what was measured into a result.
 func (r *recorder) fill(res *report.Result) {
 	if r.second.TotalCount() > 0 {

@@ -43,7 +43,13 @@ func runAgainst(t *testing.T, fleet *Fleet, f fault, o Options) []report.Result 
 	if err := s.Register(context.Background(), fleet.Containers(), nil); err != nil {
 		t.Fatal(err)
 	}
-	o.Duration, o.Warmup, o.drain = 200*time.Millisecond, time.Millisecond, 500*time.Millisecond
+	if o.Duration == 0 {
+		o.Duration = 200 * time.Millisecond
+	}
+	if o.drain == 0 {
+		o.drain = 500 * time.Millisecond
+	}
+	o.Warmup = time.Millisecond
 	results, err := Run(context.Background(), s, fleet, o, nil)
 	if err != nil && !errors.Is(err, ErrLost) {
 		t.Fatal(err)
@@ -141,7 +147,11 @@ func TestOptions(t *testing.T) {
 	for name, o := range map[string]Options{
 		"scenario": {Scenario: "dance"}, "connections": {Scenario: Request, Connections: -1}, "pipeline": {Scenario: Request, Pipeline: 1000},
 		"value": {Scenario: Request, ValueSize: 1}, "large value": {Scenario: Request, ValueSize: 1 << 30}, "rate": {Scenario: Request, Rate: -1},
-		"stuck": {Scenario: Slow, Stuck: 1}, "image": {Scenario: Image, ImageSize: -1}, "duration": {Scenario: Request, Duration: -1},
+		"mix": {Scenario: Flood, Flood: FloodOptions{Mix: "connect,dance"}}, "held": {Scenario: Flood, Flood: FloodOptions{Connections: 257}},
+		"flooding": {Scenario: Flood, Flood: FloodOptions{Containers: -1}}, "batch": {Scenario: Flood, Flood: FloodOptions{Pipeline: 129}},
+		"ratio": {Scenario: Flood, Flood: FloodOptions{MaxRatio: -1}}, "period": {Scenario: Flood, Flood: FloodOptions{Period: time.Minute}},
+		"sample": {Scenario: Soak, Duration: time.Second, Soak: SoakOptions{Sample: time.Second}},
+		"stuck":  {Scenario: Slow, Stuck: 1}, "image": {Scenario: Image, ImageSize: -1}, "duration": {Scenario: Request, Duration: -1},
 	} {
 		if err := o.fill(1); !errors.Is(err, ErrUsage) {
 			t.Errorf("%s: error = %v; want %v", name, err, ErrUsage)

@@ -8,6 +8,9 @@ var (
 	// ErrNoProcess: the pid is not a live process, or it ended while it was read.
 	ErrNoProcess = errors.New("no such live process: give the pid of the container's init")
 
+	// ErrHidden: the process lives, but the server is not shown what it has to know of it (ptrace(2), hidepid of proc(5)).
+	ErrHidden = errors.New("the process is hidden from the server: give devlxd CAP_SYS_PTRACE, or remount /proc without hidepid")
+
 	// ErrNotContainer: the process shares the server's pid namespace and has no cgroup of its own.
 	ErrNotContainer = errors.New("the process is not in a container: it has neither a pid namespace nor a cgroup v2 of its own")
 

@@ -78,7 +78,7 @@ type InitOptions struct {
 // Where another container is registered with this one's cgroup, peers in it are told
 // apart by their pid namespace as long as the Init is open.
 //
-// Errors: ErrNoProcess, ErrNotContainer, ErrForeignPidNS, ErrNoRootUID, ErrUIDMap, ErrCgroup*,
+// Errors: ErrNoProcess, ErrHidden, ErrNotContainer, ErrForeignPidNS, ErrNoRootUID, ErrUIDMap, ErrCgroup*,
 // ErrNested, ErrNoCgroup2, or the system call's. Close must be called on the result.
 func (h *Host) OpenInit(pid int, o InitOptions) (*Init, error) {
 	i, err := h.openInit(pid, o)
@@ -101,8 +101,11 @@ func (h *Host) openInit(pid int, o InitOptions) (*Init, error) {
 	}
 	i := &Init{PID: pid, pidfd: pidfd, BootID: h.bootID, host: h}
 	err := h.fillInit(i, o)
-	if err != nil && exited(pidfd) {
+	switch {
+	case err != nil && exited(pidfd):
 		err = ErrNoProcess // what was read was not about the process
+	case err == ErrNoProcess && h.hidden(pid, pidfd):
+		err = ErrHidden // to take it for ended would stop a container that runs
 	}
 	if err != ErrNoProcess && i.Privileged && i.PidNS != h.ownNS {
 		// Also where it cannot be registered: it runs nevertheless. In the server's own
@@ -152,7 +155,7 @@ func (h *Host) initPidNS(i *Init) error {
 	case RejectGone:
 		return ErrNoProcess
 	default:
-		return fmt.Errorf("cannot open its pid namespace (%s): the server needs CAP_SYS_PTRACE over it", r)
+		return fmt.Errorf("cannot open its pid namespace (%s): %w", r, ErrHidden)
 	}
 	defer h.k.close(fd)
 	st, e := h.k.stat(fd)

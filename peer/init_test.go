@@ -229,6 +229,36 @@ func TestOpenInitErrors(t *testing.T) {
 	})
 }
 
+// TestOpenInitHidden: a process that /proc does not show is not taken for one that has ended.
+func TestOpenInitHidden(t *testing.T) {
+	w := newWorld(t)
+	p := peertest.Start(t, peertest.Container(t, sharedRoot))
+	for _, r := range w.rigs {
+		k := realKernel()
+		real := k.openAt
+		k.openAt = func(dir int, path []byte, flags int) (int, syscall.Errno) {
+			if name := string(path[:len(path)-1]); name == fmt.Sprint(p.PID) || strings.HasPrefix(name, fmt.Sprint(p.PID, "/")) {
+				return -1, unix.ENOENT
+			}
+			return real(dir, path, flags)
+		}
+		h := probeKernel(t, Options{Level: r.h.Level()}, k)
+		before := openFDs(t)
+		if _, err := h.OpenInit(p.PID, InitOptions{}); !errors.Is(err, ErrHidden) || errors.Is(err, ErrNoProcess) {
+			t.Errorf("%s: err = %v; want %v", r.name, err, ErrHidden)
+		}
+		if after := openFDs(t); after != before {
+			t.Errorf("%s: descriptors: %d before, %d after", r.name, before, after)
+		}
+	}
+	p.Exit()
+	for _, r := range w.rigs {
+		if _, err := r.h.OpenInit(p.PID, InitOptions{}); !errors.Is(err, ErrNoProcess) {
+			t.Errorf("%s: when it has ended, err = %v; want %v", r.name, err, ErrNoProcess)
+		}
+	}
+}
+
 // thread returns the id of a thread that is not the leader.
 func thread(t testing.TB, pid int) int {
 	t.Helper()
@@ -288,7 +318,7 @@ func TestInitHoldsPidNS(t *testing.T) {
 	}{
 		{"open", func(*testing.T, *Init) {}},
 		{"parked", func(t *testing.T, i *Init) {
-			w := newWatcher(t)
+			w := newParkingWatcher(t)
 			block := make(chan struct{})
 			t.Cleanup(func() { close(block) }) // before Close of the watcher
 			if err := i.Watch(w, func() { <-block }); err != nil {

@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"math"
 	"os"
 	"runtime"
 
@@ -21,6 +22,12 @@ const (
 	// files with the default buffer size (net.core.wmem_default), and up to half of the
 	// files can be those of processes that have ended.
 	parkFiles = 2*parkBatch + 32
+
+	// openShare is the part of RLIMIT_NOFILE, as a divisor, that stays open descriptors before
+	// anything is parked. While any file is in flight on the host, each close of any Unix
+	// socket queues the kernel's collection of such files (net/unix/af_unix.c,
+	// unix_release_sock), which costs a connection a tenth of its time.
+	openShare = 32
 )
 
 // WatchFiles returns how many descriptors watching processes costs: fixed ones, and
@@ -29,14 +36,23 @@ const (
 // CAP_SYS_RESOURCE and CAP_SYS_ADMIN no more processes than RLIMIT_NOFILE are free of a descriptor.
 func WatchFiles() (fixed, each int) {
 	if canPark() {
-		return parkFiles, 0
+		return parkFiles + keptOpen(), 0
 	}
 	return 4, 1
 }
 
+// keptOpen is how many descriptors stay open before others are parked.
+func keptOpen() int {
+	var lim unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
+		return 0
+	}
+	return int(min(lim.Cur, math.MaxInt32)) / openShare
+}
+
 // canPark tries to park a descriptor and to take it back.
 func canPark() bool {
-	l := newLot(true)
+	l := newLot(true, 0)
 	defer l.close()
 	pidfd, err := unix.PidfdOpen(os.Getpid(), 0)
 	if err != nil {
@@ -54,6 +70,8 @@ func canPark() bool {
 // descriptor of several is (epoll(7), "Will closing a file descriptor cause it to be
 // removed from all epoll interest lists?").
 //
+// Up to a number of descriptors are kept as they are, for files in flight have a price: see openShare.
+//
 // Files are known by keys. One that is not wanted any more is closed with its
 // descriptor, or, when it is parked, at the latest when as many others of the parked ones
 // are not wanted as are: then batches are taken back, one each time.
@@ -65,7 +83,8 @@ type lot struct {
 	total  int                 // files in flight, wanted or not
 	spots  []*spot
 	next   int // index of the spot from which a batch is taken back next
-	tryAt  int // so many loose ones are parked; above parkBatch after a failure
+	keep   int // so many loose ones are never parked
+	tryAt  int // with so many loose ones a batch is parked; later after a failure
 	off    bool
 }
 
@@ -75,9 +94,9 @@ type spot struct {
 	batches [][]uint64 // keys, in the order of the queue and of the descriptors in each message
 }
 
-// newLot makes a lot that parks, or one that only keeps descriptors.
-func newLot(parks bool) *lot {
-	return &lot{loose: map[uint64]int{}, parked: map[uint64]struct{}{}, tryAt: parkBatch, off: !parks}
+// newLot makes a lot that parks what comes beyond keep descriptors, or one that only keeps descriptors.
+func newLot(parks bool, keep int) *lot {
+	return &lot{loose: map[uint64]int{}, parked: map[uint64]struct{}{}, keep: keep, tryAt: keep + parkBatch, off: !parks}
 }
 
 // put takes over a descriptor under a key that is not in use.
@@ -91,13 +110,12 @@ func (l *lot) drop(key uint64) {
 	if fd, ok := l.loose[key]; ok {
 		delete(l.loose, key)
 		unix.Close(fd)
+	} else if _, ok := l.parked[key]; ok {
+		delete(l.parked, key)
+	} else {
 		return
 	}
-	if _, ok := l.parked[key]; !ok {
-		return
-	}
-	delete(l.parked, key)
-	if 2*len(l.parked) > l.total {
+	if 2*len(l.parked) > l.total && 2*(len(l.loose)+len(l.parked)) > l.keep {
 		return
 	}
 	// Without a free descriptor the batch stays where it is, and the next drop tries again.
@@ -128,7 +146,7 @@ func (l *lot) parkAll() {
 			l.tryAt = len(l.loose) + parkBatch
 			return
 		}
-		l.tryAt = parkBatch
+		l.tryAt = l.keep + parkBatch
 	}
 }
 

@@ -20,6 +20,16 @@ func needParking(t testing.TB) {
 	}
 }
 
+// newParkingWatcher returns a watcher that keeps less than a batch of descriptors open.
+func newParkingWatcher(t *testing.T) *Watcher {
+	t.Helper()
+	w := newWatcher(t)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.files = newLot(true, 0)
+	return w
+}
+
 // openPipe returns both ends of a pipe.
 func openPipe(t interface{ Fatal(...any) }) (r, w int) {
 	var p [2]int
@@ -123,7 +133,7 @@ func (l *lot) verify(t interface{ Fatalf(string, ...any) }) {
 func TestLotMachine(t *testing.T) {
 	needParking(t)
 	rapid.Check(t, func(t *rapid.T) {
-		l := newLot(true)
+		l := newLot(true, rapid.SampledFrom([]int{0, parkBatch / 2, 3 * parkBatch}).Draw(t, "keep"))
 		wanted, dropped := map[uint64]int{}, map[uint64]int{}
 		last, peak, short := uint64(0), 0, false
 		defer func() {
@@ -192,12 +202,37 @@ func TestLotMachine(t *testing.T) {
 				if 2*open > l.total+peak/(parkBatch/2)+3*parkBatch && !short {
 					t.Fatalf("%d of %d files in flight are not wanted (%d at most)", open, l.total, peak)
 				}
-				if len(l.loose) >= parkBatch {
+				if len(l.loose) >= l.keep+parkBatch {
 					t.Fatalf("%d descriptors are open", len(l.loose))
 				}
 			},
 		})
 	})
+}
+
+// TestLotKeepsSomeOpen: nothing is in flight while there are few files, and nothing again when there are few.
+func TestLotKeepsSomeOpen(t *testing.T) {
+	needParking(t)
+	const keep = 2 * parkBatch
+	l := newLot(true, keep)
+	defer l.close()
+	fds := selfPidfds(t, 6*parkBatch)
+	for key, fd := range fds {
+		l.put(uint64(key), fd)
+		if key < keep && l.total > 0 {
+			t.Fatalf("%d in flight with %d files", l.total, key+1)
+		}
+	}
+	if l.total == 0 || len(l.loose) < keep || len(l.loose) >= keep+parkBatch {
+		t.Errorf("%d in flight, %d open", l.total, len(l.loose))
+	}
+	for key := range uint64(len(fds) - 10) {
+		l.drop(key)
+	}
+	if l.total != 0 || len(l.loose) != 10 {
+		t.Errorf("%d in flight, %d open; want the last 10 open", l.total, len(l.loose))
+	}
+	l.verify(t)
 }
 
 // limitLeaving is the limit with which n descriptors are free.
@@ -216,7 +251,7 @@ func limitLeaving(n int) uint64 {
 // TestLotManySpots: when a pair of sockets is full there is another one, and both can empty.
 func TestLotManySpots(t *testing.T) {
 	needParking(t)
-	l := newLot(true)
+	l := newLot(true, 0)
 	defer l.close()
 	before := openFDs(t)
 	key := uint64(0)
@@ -250,7 +285,7 @@ func TestLotManySpots(t *testing.T) {
 func TestLotTakesNothingBackWithoutDescriptors(t *testing.T) {
 	needParking(t)
 	for free := range parkBatch + 2 {
-		l := newLot(true)
+		l := newLot(true, 0)
 		var writers [parkBatch]int
 		for key := range uint64(parkBatch) {
 			var r int
@@ -289,7 +324,7 @@ func TestLotWithoutPermission(t *testing.T) {
 	if fixed, each := WatchFiles(); fixed <= 2*parkBatch || each != 0 {
 		t.Errorf("%d descriptors and %d for each process", fixed, each)
 	}
-	never := newLot(false)
+	never := newLot(false, 0)
 	defer never.close()
 	for key, fd := range selfPidfds(t, 3*parkBatch) {
 		never.put(uint64(key), fd)
@@ -297,7 +332,7 @@ func TestLotWithoutPermission(t *testing.T) {
 	if len(never.loose) != 3*parkBatch || len(never.spots) != 0 {
 		t.Errorf("%d loose, %d spots; want all loose", len(never.loose), len(never.spots))
 	}
-	l := newLot(true)
+	l := newLot(true, 0)
 	defer l.close()
 	fds := selfPidfds(t, 10*parkBatch)
 	put := func(n int) {
@@ -344,7 +379,7 @@ func TestParkedForbidsNobody(t *testing.T) {
 	} else if err != nil {
 		t.Fatal(err)
 	}
-	l := newLot(true)
+	l := newLot(true, 0)
 	defer l.close()
 	for key, fd := range selfPidfds(t, 20*parkBatch) {
 		l.put(uint64(key), fd)

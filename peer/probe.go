@@ -108,7 +108,7 @@ func (h *Host) probeCapabilities() {
 		}
 	}
 	if len(missing) > 0 {
-		h.check("capabilities", false, "missing: %s", strings.Join(missing, ", "))
+		h.check("capabilities", false, "missing: %s: run as root, or add them to CapabilityBoundingSet= and AmbientCapabilities= of the unit", strings.Join(missing, ", "))
 		return
 	}
 	h.check("capabilities", true, "all there are")

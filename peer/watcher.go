@@ -49,7 +49,7 @@ func NewWatcher() (*Watcher, error) {
 	}
 	w := &Watcher{
 		file: os.NewFile(uintptr(epfd), "epoll"), done: make(chan struct{}),
-		watches: map[Watch]*watch{}, files: newLot(canPark()),
+		watches: map[Watch]*watch{}, files: newLot(canPark(), keptOpen()),
 	}
 	if w.raw, err = w.file.SyscallConn(); err != nil {
 		w.file.Close()

@@ -110,7 +110,7 @@ func TestWatcherProcesses(t *testing.T) {
 // TestWatcherParked: exits of processes whose pidfds have no descriptor are told, and Remove of one is in time.
 func TestWatcherParked(t *testing.T) {
 	needParking(t)
-	w := newWatcher(t)
+	w := newParkingWatcher(t)
 	before := openFDs(t)
 	const procs = 4
 	exits := make(chan int, procs)

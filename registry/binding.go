@@ -37,9 +37,10 @@ type Binding struct {
 	ready atomic.Bool
 	ring  atomic.Pointer[Ring] // nil until the first call of Ring, and while the guest API is closed to the container
 
-	mu     sync.Mutex // guards leaves, and that nothing is added to a dead binding or to one without access
-	leaves []uint64   // cached in Registry.cgroups, oldest first from evict on
-	evict  int
+	mu       sync.Mutex // guards leaves and attached, and that nothing is added to a dead binding or to one without access
+	attached any        // see Attachment
+	leaves   []uint64   // cached in Registry.cgroups, oldest first from evict on
+	evict    int
 }
 
 // Container returns the container whose life this is.
@@ -94,6 +95,17 @@ func (b *Binding) Ring() *Ring {
 		return ring
 	}
 	return b.setRing(ring)
+}
+
+// Attachment returns what a server keeps beside this life of the container, made by the first call. It never waits for a writer but Stop of the
+// same binding.
+func (b *Binding) Attachment(make func() any) any {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.attached == nil {
+		b.attached = make()
+	}
+	return b.attached
 }
 
 // revoke ends the ring, if there is one, and returns it: its watches are yet to be notified.

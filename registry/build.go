@@ -87,6 +87,7 @@ func (o *Options) buildSnapshot(name string, spec *Spec, old *Snapshot) (*Snapsh
 	}
 	buildDevices(s, &text, spec.Devices)
 	s.allowed = !s.anyValue(isFalse, "security.devlxd", "security.guestapi")
+	s.readLimits()
 	s.images = s.anyValue(isTrue, "security.devlxd.images", "security.guestapi.images")
 	return s, o.deriveEntries(s, old)
 }

@@ -12,6 +12,12 @@ var (
 	ErrNotFound = errors.New("not found: register it first")
 	// ErrRender: Options.RenderValue gave a response that does not end with the value.
 	ErrRender = errors.New("rendered response does not end with the value: return the offset where the value starts")
+	// ErrLimit: the value of a quota is none.
+	ErrLimit = errors.New("limit is malformed: use a whole number from 1 to 1000000000, or unlimited")
+	// ErrLimitName: there is no such quota.
+	ErrLimitName = errors.New("unknown quota: give QUOTA=VALUE,... and use connections, subscribers, requests, bytes or images")
+	// ErrLimitTwice: a quota is set twice.
+	ErrLimitTwice = errors.New("quota is given twice: give it once")
 	// ErrFingerprint: an image has no fingerprint.
 	ErrFingerprint = errors.New("image fingerprint is empty: give the full fingerprint")
 

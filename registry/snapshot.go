@@ -92,6 +92,7 @@ type Snapshot struct {
 	derived    []Entry  // sorted by key; see Options.Derive
 	devices    []Device // sorted by name
 	rendered   [renders]atomic.Pointer[[]byte]
+	limits     *Limits // nil: none set
 	allowed    bool
 	images     bool
 }

@@ -11,18 +11,20 @@ import (
 
 // acceptBatch is how many connections are accepted before the loop's own
 // connections have their turn again; the rest waits in the backlog.
-const acceptBatch = 256
+const acceptBatch = 32
 
 // reserve keeps descriptors back so that a peer can still be identified when
 // accept has used up the last one: identification needs a pidfd and, for a
 // leaf cgroup, one more.
-type reserve [3]int
+type reserve [3]int // 0: none, for that number is standard input's
 
-func (r *reserve) open() error {
+// fill opens the descriptors that are missing. Where all are there it costs
+// nothing to ask again.
+func (r *reserve) fill() error {
 	for i := range r {
-		r[i] = -1
-	}
-	for i := range r {
+		if r[i] > 0 {
+			continue
+		}
 		fd, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return os.NewSyscallError("open", err)
@@ -37,7 +39,7 @@ func (r *reserve) release() {
 		if fd > 0 {
 			_ = unix.Close(fd)
 		}
-		r[i] = -1
+		r[i] = 0
 	}
 }
 
@@ -53,12 +55,14 @@ func (l *loop) accept() (more bool) {
 			l.pauseAccept(nil)
 			return false
 		}
-		fd, _, err := unix.Accept4(l.listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		fd, err := acceptNow(l.listener)
 		if err != nil {
 			if errors.Is(err, unix.EINTR) || errors.Is(err, unix.ECONNABORTED) {
 				continue
 			}
-			if !errors.Is(err, unix.EAGAIN) {
+			if errors.Is(err, unix.EAGAIN) {
+				l.srv.faults.Leave(acceptFaults[:]...) // whoever waited is served
+			} else {
 				l.pauseAccept(err)
 			}
 			return false
@@ -97,12 +101,8 @@ func (l *loop) deal() {
 // connections wait in the backlog; nobody is refused.
 func (l *loop) pauseAccept(err error) {
 	l.stats.acceptPauses.Add(1)
+	l.srv.cannotAccept(err)
 	if !l.acceptPaused {
-		if err != nil {
-			l.srv.throttled.log("accept paused: raise LimitNOFILE or the host's fs.file-max", "error", os.NewSyscallError("accept4", err))
-		} else {
-			l.srv.throttled.log("accept paused: the connection limit is reached", "limit", l.srv.maxConnections())
-		}
 		if err := l.poller.remove(l.listener); err != nil {
 			l.srv.log.Error("cannot pause accepting", "error", err)
 			return
@@ -126,6 +126,7 @@ func (l *loop) resumeAccept() {
 		return
 	}
 	l.acceptPaused = false
+	l.accept() // if nobody waits, the poller does not tell that all is well again
 }
 
 // adopt makes the loop the owner of an accepted connection and identifies its
@@ -136,10 +137,20 @@ func (l *loop) adopt(fd int) {
 	defer l.recoverConn(c)
 	l.setTicking(true)
 	l.identify(c)
-	if err := l.poller.add(fd, pollRead); err != nil {
+	events := pollRead
+	if !l.admit(c, l.join(c)) {
+		if c.state == stateClosed {
+			return
+		}
+		c.interest, events = interestNone, pollNone
+	}
+	if err := l.poller.add(fd, events); err != nil {
 		l.srv.throttled.log("cannot watch a connection: raise fs.epoll.max_user_watches or the memory limit", "error", err)
 		l.close(c, CloseInternal)
 		return
+	}
+	if c.interest == interestNone {
+		return // until there is room
 	}
 	l.arm(c, timerHead)
 	if l.draining {
@@ -164,19 +175,15 @@ func (l *loop) identify(c *conn) {
 	if c.reject == peer.RejectResources {
 		l.reserve.release()
 		c.binding, p, c.reject = l.srv.identify(int(c.fd))
-		if err := l.reserve.open(); err != nil {
-			l.srv.throttled.log("no descriptors in reserve: raise LimitNOFILE", "error", err)
-		}
+	}
+	if err := l.reserve.fill(); err != nil {
+		l.srv.throttled.log("no descriptors in reserve: raise LimitNOFILE", "error", err)
 	}
 	l.stats.identified[p.Path][c.reject].Add(1)
-	switch c.reject {
-	case peer.RejectNone:
-		l.join(c)
-	case peer.RejectUID:
-		// Answered 401; nothing of the container is ever read for it.
+	if c.reject != peer.RejectNone {
+		// Also where its container is known, and it is answered 401: nothing of
+		// the container is ever read for it.
 		c.binding = nil
-		fallthrough
-	default:
 		l.srv.refused.log("connection refused", "reason", c.reject.String(), "pid", p.PID, "uid", p.UID)
 	}
 }

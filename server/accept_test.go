@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlxd/fault"
 	"devlxd/registry"
 	"devlxd/registry/registrytest"
 )
@@ -68,8 +69,12 @@ func TestConnectionLimit(t *testing.T) {
 			t.Errorf("client %d that waited was answered %q", i, a.raw())
 		}
 	}
-	if n := r.log.count("accept paused"); n != 1 {
-		t.Errorf("it was logged %d times; want once", n)
+	_ = waiting[0].Close()
+	eventually(t, "the condition has passed", func() bool { return !r.srv.faults.Active(fault.ConnectionLimit) })
+	for _, line := range []string{"accept paused", "accept goes on: connections are below their limit"} {
+		if n := r.log.count(line); n != 1 {
+			t.Errorf("%q was logged %d times; want once", line, n)
+		}
 	}
 }
 
@@ -166,8 +171,15 @@ func withoutDescriptors(path string) error {
 		}
 		_ = c.Close()
 	}
-	if n := log.count(word); n != 1 {
-		return fmt.Errorf("%d lines in the log; want one: %q", n, log.lines)
+	for end := time.Now().Add(patience); srv.faults.Active(fault.ProcessFiles); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			return fmt.Errorf("the condition does not pass: %q", log.lines)
+		}
+	}
+	for _, line := range []string{word, "accept goes on: there are descriptors again"} {
+		if n := log.count(line); n != 1 {
+			return fmt.Errorf("%d lines %q in the log; want one: %q", n, line, log.lines)
+		}
 	}
 	return nil
 }

@@ -26,7 +26,7 @@ type still struct {
 
 func newStill(t *testing.T) *still {
 	s := &still{t: t, buf: make([]byte, 64<<10)}
-	srv, err := New(Options{Loops: 1, Location: "h", identify: func(*registry.Registry, int) (*registry.Binding, peer.Peer, peer.Reject) {
+	srv, err := New(Options{Loops: 1, Location: "h", Limits: registry.Limits{registry.LimitRequests: registry.MaxLimit, registry.LimitSubscribers: 1000}, identify: func(*registry.Registry, int) (*registry.Binding, peer.Peer, peer.Reject) {
 		return s.bind, peer.Peer{}, peer.RejectNone
 	}})
 	if err != nil {
@@ -131,7 +131,9 @@ func TestDeliveriesDoNotAllocate(t *testing.T) {
 						t.Fatal(err)
 					}
 					s.l.wake(s.l.groups[s.bind])
-					s.l.runQueue()
+					for len(s.l.runq) > 0 {
+						s.l.runQueue()
+					}
 					for _, client := range clients {
 						s.receive(client)
 					}

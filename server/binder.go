@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 
+	"devlxd/fault"
 	"devlxd/peer"
 	"devlxd/registry"
 	"devlxd/source"
@@ -18,15 +20,24 @@ type Binder struct {
 	reg     *registry.Registry
 	watcher *peer.Watcher
 	log     *slog.Logger
+	faults  *fault.Board
+
+	mu     sync.Mutex
+	hidden map[int]struct{} // pids that could not be looked at when they were last asked for
 }
 
 // NewBinder starts the watcher. Close ends it; bindings stay as they are then.
-func NewBinder(host *peer.Host, reg *registry.Registry, log *slog.Logger) (*Binder, error) {
+// The board is told of processes that the host hides; nil is one of the binder's
+// own.
+func NewBinder(host *peer.Host, reg *registry.Registry, log *slog.Logger, faults *fault.Board) (*Binder, error) {
+	if faults == nil {
+		faults = fault.NewBoard(log, nil)
+	}
 	w, err := peer.NewWatcher()
 	if err != nil {
 		return nil, err
 	}
-	return &Binder{host: host, reg: reg, watcher: w, log: log}, nil
+	return &Binder{host: host, reg: reg, watcher: w, log: log, faults: faults, hidden: make(map[int]struct{})}, nil
 }
 
 // Close stops watching.
@@ -47,6 +58,7 @@ func (b *Binder) Open(req source.BindRequest) (source.Process, error) {
 		}
 	}
 	init, err := b.host.OpenInit(req.PID, o)
+	b.noteHidden(req.PID, err)
 	if err != nil {
 		class := source.ErrInvalid
 		if errors.Is(err, peer.ErrNoProcess) {
@@ -55,6 +67,21 @@ func (b *Binder) Open(req source.BindRequest) (source.Process, error) {
 		return nil, fmt.Errorf("%w: %w", class, err)
 	}
 	return &process{binder: b, init: init}, nil
+}
+
+// noteHidden tells of processes that are hidden from the server, until each of
+// them was looked at or has ended.
+func (b *Binder) noteHidden(pid int, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if errors.Is(err, peer.ErrHidden) {
+		b.hidden[pid] = struct{}{}
+		b.faults.Enter(fault.HiddenProcess, "pid", pid)
+		return
+	}
+	if delete(b.hidden, pid); len(b.hidden) == 0 {
+		b.faults.Leave(fault.HiddenProcess)
+	}
 }
 
 // process is an init process that is held but not bound yet, or bound. It

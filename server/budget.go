@@ -73,6 +73,7 @@ func (b *budget) takeImage() bool {
 type imageFile struct {
 	*os.File
 	budget *budget
+	place  *account // whose download ends with it; nil: of another file
 }
 
 // Close closes the file and gives its place back.
@@ -80,6 +81,7 @@ func (f *imageFile) Close() error {
 	err := f.File.Close()
 	if !errors.Is(err, fs.ErrClosed) {
 		f.budget.images.Add(-1)
+		f.place.endDownload()
 	}
 	return err
 }

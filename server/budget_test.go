@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlxd/fault"
 	"devlxd/peer"
 	"devlxd/registry"
 )
@@ -22,7 +23,7 @@ func TestBudget(t *testing.T) {
 		{0, 1 << 20, 160, 0, 100_000, 1<<20 - 256 - 160 - 26214},
 		{0, 1 << 20, 4, 1, 100_000, 1<<20 - 256 - 4 - 26214 - 100_000},
 		{0, 65536, 4, 1, 50_000, 16384}, // too low a limit: a quarter
-		{0, 20_000, 160, 0, 4200, 19_084},
+		{0, 20_000, 785, 0, 4200, 18_459},
 		{0, 20_000, 4, 1, 4200, 20_000 - 256 - 4 - 500 - 4200},
 		{0, 1024, 4, 1, 100, 1024 - 256 - 4 - 25 - 100},
 		{0, 1024, 160, 0, 100_000, 1024 - 256 - 160 - 25},
@@ -51,7 +52,7 @@ func TestBudgetOfServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := newRig(t, Options{Loops: 1})
-	r.srv.loops[0].call(func() { r.srv.budget.files, r.srv.budget.perContainer = 1024, 1 })
+	r.srv.loops[0].call(func() { b := &r.srv.budget; b.files, b.watch, b.perContainer = 1024, 160, 1 })
 	before := r.srv.maxConnections()
 	r.container("c1", nil)
 	r.container("c2", nil)
@@ -112,7 +113,7 @@ func TestAcceptLeavesDescriptorsToContainers(t *testing.T) {
 // its place back.
 func TestImageBudget(t *testing.T) {
 	r := newRig(t, Options{Loops: 1})
-	r.log.expect("cannot serve an image")
+	r.log.expect("image")
 	r.srv.loops[0].call(func() { r.srv.budget.files = imageShare * 3 })
 	r.withImages("c1")
 	image := r.image(randomBytes(8<<20, 7), nil)
@@ -146,10 +147,16 @@ func TestImageBudget(t *testing.T) {
 	if a := c.get(exportPath(image)); a.status != 500 || a.close {
 		t.Errorf("a fourth download: %d; want 500", a.status)
 	}
+	if !r.srv.faults.Active(fault.ImageFiles) {
+		t.Error("the condition is not told")
+	}
 	_ = slow[0].Close()
 	eventually(t, "one is gone", func() bool { return r.srv.budget.images.Load() == 2 })
 	if a := c.get(exportPath(image)); a.status != 200 || len(a.body) != 8<<20 {
 		t.Errorf("when one is gone: %d", a.status)
+	}
+	if r.srv.faults.Active(fault.ImageFiles) || r.log.count("images are served again") != 1 {
+		t.Error("the condition has not passed")
 	}
 	for _, s := range slow[1:] {
 		if a := s.answer("GET"); a.status != 200 {

@@ -40,6 +40,7 @@ type conn struct {
 
 	deadline uint32 // wheel tick at which something is due
 	slotAt   uint32 // wheel tick whose slot holds the connection
+	claim    uint32 // number in loop.claims; 0: none
 
 	binding *registry.Binding
 	group   *group
@@ -65,6 +66,7 @@ type interest uint8
 const (
 	interestRead interest = iota
 	interestWrite
+	interestNone // while it waits for its container's quota
 )
 
 // maxPatch bounds the body of PATCH /1.0, which is held in memory.
@@ -82,6 +84,9 @@ type bodyState struct {
 // level-triggered: what is left in the socket brings the loop back here after
 // the other connections had their turn.
 func (l *loop) onReadable(c *conn) {
+	if !l.mayRead(c) {
+		return
+	}
 	held := copy(l.buf, c.in)
 	n, err := readNow(int(c.fd), l.buf[held:])
 	switch {
@@ -90,6 +95,7 @@ func (l *loop) onReadable(c *conn) {
 		l.onEOF(c)
 		return
 	case errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR):
+		l.recharge(c)
 		return
 	default:
 		l.close(c, CloseSocketError)
@@ -112,7 +118,7 @@ func (l *loop) feed(c *conn, data []byte) {
 
 // turn works through data, writes the answers and keeps what is incomplete.
 func (l *loop) turn(c *conn, data []byte) {
-	l.out, l.sent = l.out[:0], 0
+	l.out, l.sent, l.turnEnd = l.out[:0], 0, l.work+turnWork
 	used := l.process(c, data)
 	if c.state == stateClosed {
 		return
@@ -148,6 +154,7 @@ func (c *conn) keep(rest []byte) {
 func (l *loop) process(c *conn, data []byte) (used int) {
 	for used < len(data) && !c.ending && c.out == nil {
 		var n int
+		l.work++
 		switch c.state {
 		case stateHead:
 			n = l.processHead(c, data[used:])
@@ -173,8 +180,14 @@ func (l *loop) process(c *conn, data []byte) (used int) {
 		if len(l.out) >= outLimit && !l.push(c) {
 			return len(data)
 		}
-		if l.sent >= turnBytes && used < len(data) {
+		if used == len(data) || c.out != nil || c.ending {
+			continue
+		}
+		if l.sent >= turnBytes {
 			l.yieldTurn(c)
+		} else if l.work >= l.turnEnd {
+			l.wait(c, waitTurn, true)
+			break
 		}
 	}
 	if c.ending {
@@ -197,7 +210,17 @@ func (l *loop) processHead(c *conn, data []byte) int {
 	}
 	c.parser.Reset()
 	c.timer = timerNone
+	if c.claim != 0 && l.claims.list[c.claim].turnedAway {
+		l.answerTurnedAway(c, policyOf(req))
+		return n
+	}
+	if !l.takeToken(c) {
+		return 0
+	}
 	l.handle(c, req)
+	if c.claim != 0 && l.waits(c) != waitNone {
+		return 0 // handled again in its turn
+	}
 	return n
 }
 
@@ -295,6 +318,7 @@ func (l *loop) close(c *conn, reason CloseReason) {
 	l.stats.closed[reason].Add(1)
 	l.wheel.unlink(c)
 	l.unsubscribe(c, reason)
+	l.release(c)
 	l.leave(c)
 	c.out.release()
 	c.out, c.in, c.body, c.sub = nil, nil, nil, nil
@@ -303,5 +327,5 @@ func (l *loop) close(c *conn, reason CloseReason) {
 	l.srv.open.Add(-1)
 	// Closing the fd takes it out of the epoll set: the loop holds the only
 	// reference to this open file description.
-	_ = unix.Close(int(c.fd))
+	closeNow(int(c.fd))
 }

@@ -31,7 +31,10 @@ func (l *loop) drainAll() {
 // drainConn ends a connection that waits for nothing. A request that is
 // already in the socket is answered first.
 func (l *loop) drainConn(c *conn) {
-	if c.state == stateHead && c.interest == interestRead {
+	switch {
+	case l.waits(c) != waitNone:
+		l.resume(c) // no quota holds any more
+	case c.state == stateHead && c.interest == interestRead:
 		l.onReadable(c)
 	}
 	l.endDrained(c)

@@ -50,6 +50,10 @@ func (l *loop) serveEvents(c *conn, req *httpparse.Request, v versionPolicy) {
 		l.respondText(c, status, err.Error(), v)
 		return
 	}
+	if !l.takeSubscriber(c.group) {
+		l.respondText(c, 500, textSubscribers, v)
+		return
+	}
 	if websocket {
 		l.stats.answer(routeEvents, 101)
 		l.out = ws.AppendUpgrade(l.out, req.SecWebSocketKey)
@@ -65,6 +69,7 @@ func (l *loop) serveEvents(c *conn, req *httpparse.Request, v versionPolicy) {
 	}
 	l.out = append(l.out, "\r\n"...)
 	l.subscribe(c, sub.subscriber)
+	c.group.account.subscribers.Add(-1) // the place that was kept for it
 }
 
 // subscription is a subscriber and the position it begins at.
@@ -113,7 +118,13 @@ func (l *loop) processFrames(c *conn, data []byte) int {
 			return 0
 		}
 		var cerr *ws.CloseError
-		if errors.As(err, &cerr) {
+		switch {
+		case errors.Is(err, ws.ErrTextUTF8):
+			// It is data, UTF-8 or not: the answer must not depend on how much of
+			// it had come when its head was looked at.
+			c.eof = true
+			l.sayFarewell(c, CloseData, l.srv.farewells[CloseData])
+		case errors.As(err, &cerr):
 			c.eof = true // what follows cannot be told apart, a close frame neither
 			l.sayFarewell(c, CloseProtocol, farewell{cerr.Code, cerr.Reason})
 		}
@@ -139,4 +150,9 @@ func (l *loop) processFrames(c *conn, data []byte) int {
 }
 
 // endStream ends a JSON stream whose client sent something (LXD does the same).
-func (l *loop) endStream(c *conn) { l.close(c, CloseData) }
+// What was answered in this turn is still written: whether a byte comes with the
+// request or behind it changes nothing.
+func (l *loop) endStream(c *conn) {
+	l.unsubscribe(c, CloseData)
+	l.end(c, CloseData)
+}

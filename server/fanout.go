@@ -13,7 +13,9 @@ import (
 const (
 	// fanoutSlice is how many subscribers are served before the other
 	// connections of the loop have their turn.
-	fanoutSlice = 256
+	fanoutSlice = 64
+	// fanoutUnit is how many of them count as one unit of work.
+	fanoutUnit = 4
 	// fanoutBatch is how many events go to one subscriber in one writev(2).
 	fanoutBatch = 8 // more would make writev(2) allocate, here and in the kernel
 )
@@ -44,6 +46,7 @@ func (l *loop) subscribe(c *conn, sub *subscriber) {
 	sub.since = l.srv.reg.Clock()
 	sub.live = true
 	g.subs++
+	g.account.subscribers.Add(1)
 	l.stats.subscribers.Add(1)
 	if g.watch != nil && g.ring != sub.ring {
 		// The old one is revoked; the streams on it end with the task of Revoked.
@@ -67,6 +70,7 @@ func (l *loop) unsubscribe(c *conn, reason CloseReason) {
 	l.stats.miss(c.sub.ring, &c.sub.cursor, reason)
 	l.stats.subscribers.Add(-1)
 	if g := c.group; g != nil {
+		g.account.subscribers.Add(-1)
 		if g.subs--; g.subs == 0 {
 			g.watch.Close()
 			g.watch = nil
@@ -84,9 +88,12 @@ func (l *loop) wake(g *group) {
 
 // drain serves one slice of the subscribers of g and queues the rest.
 func (l *loop) drain(g *group) {
-	for range fanoutSlice {
+	for n := range fanoutSlice {
 		if g.next == nil && !l.beginPass(g) {
 			return
+		}
+		if n%fanoutUnit == fanoutUnit-1 {
+			l.work++
 		}
 		c := g.next
 		g.next = c.groupNext

@@ -5,7 +5,8 @@ import "devlxd/registry"
 // group is the connections of one life of a container on one loop, and their
 // shared interest in its events. Owned by the loop.
 type group struct {
-	binding *registry.Binding
+	binding *registry.Binding // nil: of the peers that belong to no container
+	account *account
 	first   *conn // all connections, subscribers or not
 
 	ring   *registry.Ring  // of the watch; a revoked one of older subscribers is their own
@@ -14,15 +15,21 @@ type group struct {
 	next   *conn // where the fan-out pass goes on in its next turn
 	dirty  bool  // events came after the fan-out pass began
 	queued bool  // in the loop's run queue
+
+	window  uint32   // wheel tick of its last request
+	spent   uint32   // recent requests as of then
+	through *conn    // the one that is read from although the limit of bytes is reached
+	waiting *waiting // nil: nobody has waited yet
 }
 
-// join puts c among the connections of its container. A container that stops
+// join counts c and puts it among the connections of its container. A container that stops
 // is dead before the loops are told: a connection that is identified before
 // this loop's task runs is found by it, and a later one is refused.
-func (l *loop) join(c *conn) {
+// It returns how many connections the container has with it.
+func (l *loop) join(c *conn) int64 {
 	g := l.groups[c.binding]
 	if g == nil {
-		g = &group{binding: c.binding}
+		g = &group{binding: c.binding, account: l.srv.accountOf(c.binding)}
 		l.groups[c.binding] = g
 	}
 	c.group = g
@@ -30,6 +37,7 @@ func (l *loop) join(c *conn) {
 		g.first.groupPrev = c
 	}
 	g.first = c
+	return g.account.connections.Add(1)
 }
 
 // leave takes c out of its group; the last one takes the group along.

@@ -51,6 +51,9 @@ func (l *loop) handle(c *conn, req *httpparse.Request) {
 		return
 	default:
 		l.serve(c, req, r, param, v)
+		if c.claim != 0 && l.waits(c) != waitNone {
+			return // it is handled again in its turn
+		}
 	}
 	l.discardBody(c, req)
 }
@@ -264,6 +267,7 @@ func hasBody(req *httpparse.Request) bool { return req.Chunked || req.ContentLen
 // reads the first JSON value and ignores fields it does not know, as LXD does.
 func (l *loop) patchState(c *conn, b *bodyState) {
 	l.route = routeAPI
+	l.work += len(b.data) / workBytes
 	var body struct {
 		State string `json:"state"`
 	}

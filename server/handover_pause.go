@@ -81,11 +81,11 @@ func (l *loop) forget(c *conn) {
 	if c.subscribed() {
 		c.sub.live = false
 		l.stats.subscribers.Add(-1)
-		if g := c.group; g != nil {
-			if g.subs--; g.subs == 0 {
-				g.watch.Close()
-				g.watch = nil
-			}
+		g := c.group
+		g.account.subscribers.Add(-1)
+		if g.subs--; g.subs == 0 {
+			g.watch.Close()
+			g.watch = nil
 		}
 	}
 	// The file stays open in the other process, so that closing it does not end its registration.

@@ -236,7 +236,7 @@ func (t *Takeover) pending(r *pendingRecord, files []int) (*pending, error) {
 	for _, fd := range files {
 		// They are open already, so the limit is not asked.
 		budget.images.Add(1)
-		p.files = append(p.files, &imageFile{os.NewFile(uintptr(fd), "image"), budget})
+		p.files = append(p.files, &imageFile{File: os.NewFile(uintptr(fd), "image"), budget: budget})
 	}
 	for i := range r.Segments {
 		if f := r.Segments[i].File; f >= 0 {
@@ -306,10 +306,11 @@ func (t *Takeover) Commit() error {
 	return s.accept(fd)
 }
 
-// takeOver makes the loop the owner of a connection of a predecessor.
+// takeOver makes the loop the owner of a connection of a predecessor. It counts in the quotas of its container, whatever they are by now.
 func (l *loop) takeOver(t *takenConn) {
 	c := t.conn
 	l.own(c)
+	l.join(c)
 	l.srv.open.Add(1)
 	l.stats.takenOver.Add(1)
 	defer l.recoverConn(c)
@@ -321,21 +322,45 @@ func (l *loop) takeOver(t *takenConn) {
 	events := pollRead
 	if c.out != nil {
 		c.interest, events = interestWrite, pollWrite
+		c.out.download(c.group.account)
 	}
 	if err := l.poller.add(int(c.fd), events); err != nil {
 		l.srv.throttled.log("cannot watch a connection: raise fs.epoll.max_user_watches or the memory limit", "error", err)
 		l.close(c, CloseInternal)
 		return
 	}
-	if c.binding != nil {
-		l.join(c)
-		if t.sub != nil && t.sub.Live {
-			l.resubscribe(c, t.sub)
-		}
+	l.recharge(c)
+	if c.binding != nil && t.sub != nil && t.sub.Live {
+		l.resubscribe(c, t.sub)
 	}
 	// A container that stops is dead before the loops are told: see join.
 	if t.stopped || c.binding != nil && c.binding.Dead() {
 		l.endStopped(c)
+	}
+	if c.state != stateClosed && c.out == nil {
+		l.goOn(c)
+	}
+}
+
+// download counts p in as a download of a, if it sends files.
+func (p *pending) download(a *account) {
+	if len(p.files) > 0 {
+		a.images.Add(1)
+		p.files[0].place = a
+	}
+}
+
+// goOn has a connection that has nothing to write take its turn with what it holds: it may have waited for a quota, which is another one
+// here, and without a deadline.
+func (l *loop) goOn(c *conn) {
+	switch {
+	case len(c.in) > 0:
+		l.wait(c, waitTurn, true)
+	case c.inWheel:
+	case c.state == stateHead: // its request is in its socket, or about to be
+		l.arm(c, timerHead)
+	default:
+		l.deadlineAfter(c)
 	}
 }
 

@@ -43,6 +43,11 @@ func (r *rig) successor(o Options) *rig {
 	for _, c := range r.reg.Containers() { // in the order of their names, which is that of their identities
 		next.container(c.Name(), configOf(c))
 	}
+	for _, image := range r.reg.Images() {
+		if err := next.reg.PutImage(*image); err != nil {
+			r.t.Fatal(err)
+		}
+	}
 	return next
 }
 

@@ -43,7 +43,7 @@ func newKernelRig(t *testing.T, po peer.Options) *kernelRig {
 	t.Cleanup(func() { _ = host.Close() })
 	k := &kernelRig{rig: newIdleRig(t, Options{Loops: 2, Host: host}), host: host}
 	k.srv.opts.identify = nil
-	if k.binder, err = NewBinder(host, k.reg, slog.New(k.log)); err != nil {
+	if k.binder, err = NewBinder(host, k.reg, slog.New(k.log), nil); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = k.binder.Close() })
@@ -341,7 +341,7 @@ func serveWithReserve(pid, path string) error {
 	if err != nil {
 		return err
 	}
-	binder, err := NewBinder(host, srv.Registry(), slog.New(slog.DiscardHandler))
+	binder, err := NewBinder(host, srv.Registry(), slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		return err
 	}
@@ -363,7 +363,7 @@ func serveWithReserve(pid, path string) error {
 	srv.loops[0].call(func() {
 		for _, fd := range srv.loops[0].reserve {
 			_, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
-			whole = whole && err == nil
+			whole = whole && fd > 0 && err == nil
 		}
 		fmt.Println(rejects)
 	})

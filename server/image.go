@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlxd/fault"
 	"devlxd/httpparse"
 	"devlxd/registry"
 )
@@ -40,15 +41,20 @@ func (l *loop) serveImage(c *conn, req *httpparse.Request, snap *registry.Snapsh
 		l.imageNotFound(c, fp, v)
 		return
 	}
-	if err := l.sendImage(c, req, image, v); err != nil {
-		l.srv.throttled.log("cannot serve an image: check the images directory of the state directory and LimitNOFILE", "fingerprint", image.Fingerprint, "error", err)
-		if errors.Is(err, fs.ErrNotExist) {
-			l.imageNotFound(c, fp, v)
-			return
-		}
-		// Out of descriptors, most likely: 500 is what clients try again on.
-		l.respondImageError(c, 500, "Internal Server Error", v)
+	err := l.sendImage(c, req, image, v)
+	if err == nil {
+		l.srv.faults.Leave(fault.ImageFiles)
+		return
 	}
+	if !l.srv.outOfImageFiles(err) {
+		l.srv.throttled.log("cannot serve an image: check the images directory of the state directory", "fingerprint", image.Fingerprint, "error", err)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		l.imageNotFound(c, fp, v)
+		return
+	}
+	// Out of descriptors, most likely: 500 is what clients try again on.
+	l.respondImageError(c, 500, "Internal Server Error", v)
 }
 
 func (l *loop) imageNotFound(c *conn, fp []byte, v versionPolicy) {
@@ -70,10 +76,16 @@ func (l *loop) respondImageError(c *conn, status int, text string, v versionPoli
 // sendImage answers with the file of a unified image or with both files of a
 // split one as multipart/form-data.
 func (l *loop) sendImage(c *conn, req *httpparse.Request, image *registry.Image, v versionPolicy) error {
+	place := l.takeDownload(c)
+	if place == nil {
+		return nil
+	}
 	meta, err := l.srv.openImage(image.Path, image.Size)
 	if err != nil {
+		place.endDownload()
 		return err
 	}
+	meta.place = place
 	if image.Unified() {
 		l.sendUnified(c, req, image, meta, v)
 		return nil
@@ -109,7 +121,7 @@ func (s *Server) openImage(path string, size int64) (*imageFile, error) {
 		s.budget.images.Add(-1)
 		return nil, err
 	}
-	f := &imageFile{file, &s.budget}
+	f := &imageFile{File: file, budget: &s.budget}
 	info, err := f.Stat()
 	if err == nil && info.Size() != size {
 		err = fmt.Errorf("%s has %d bytes, its record says %d: remove the image and import it again", path, info.Size(), size)

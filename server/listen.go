@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -16,7 +17,7 @@ const maxSocketPath = 107
 
 // backlog asks for as many waiting connections as net.core.somaxconn allows:
 // the kernel cuts the number down to it.
-const backlog = 1 << 16
+const backlog = math.MaxInt32
 
 // socketFile is the guest socket in the file system.
 type socketFile struct {
@@ -76,8 +77,11 @@ func openSocket(path string) (*socketFile, int, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, -1, fmt.Errorf("cannot create the guest directory: %w", err)
 	}
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return nil, -1, fmt.Errorf("guests could not enter the guest directory: %w", err)
+	// Not where it is right already, for that takes CAP_FOWNER if the directory is somebody else's.
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o755 {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			return nil, -1, fmt.Errorf("guests could not enter the guest directory: %w", err)
+		}
 	}
 	if info, err := os.Lstat(path); err == nil && info.Mode()&fs.ModeSocket == 0 {
 		return nil, -1, fmt.Errorf("%s: %w", path, ErrNotSocket)

@@ -50,8 +50,17 @@ type loop struct {
 
 	// Work that goes on after the other connections had their turn: the poller
 	// does not wait while there is any.
-	runq   []*group
-	spareq []*group // the other buffer of runq
+	runq    []*group
+	served  int      // those at the beginning of runq that had their turn
+	blocked []*group // with connections that wait for more than their turn
+
+	claims   claims
+	work     int      // units of work in this pass: requests, frames and the like
+	turnEnd  int      // of work, at which the turn of a connection is over
+	crowded  bool     // so many connections are ready that those of busy containers come after the others
+	turnOf   *conn    // the connection that is first in line
+	turnKind waitKind // in which line
+	paid     *conn    // the connection whose request has had its token
 
 	listener     int // -1 unless this loop accepts
 	acceptPaused bool
@@ -72,7 +81,7 @@ func newLoop(s *Server, id int) (l *loop, err error) {
 	l = &loop{
 		srv: s, id: id, stats: newLoopStats(), listener: -1, timerfd: -1,
 		buf: make([]byte, readBuffer), param: make([]byte, 0, httpparse.MaxTarget), groups: make(map[*registry.Binding]*group),
-		now: s.opts.Now(), started: s.opts.Now(), made: time.Now(), ended: make(chan struct{}),
+		now: s.opts.Now(), started: s.opts.Now(), made: s.made, ended: make(chan struct{}),
 	}
 	defer func() {
 		if err != nil {
@@ -88,7 +97,7 @@ func newLoop(s *Server, id int) (l *loop, err error) {
 	if err = l.poller.add(l.timerfd, pollRead); err != nil {
 		return nil, err
 	}
-	return l, l.reserve.open()
+	return l, l.reserve.fill()
 }
 
 // free closes the kernel objects of a loop that does not run.
@@ -106,19 +115,39 @@ func (l *loop) free() {
 func (l *loop) run() error {
 	defer close(l.ended)
 	for !l.stopping {
-		events, err := l.poller.wait(len(l.runq) == 0)
-		if err != nil {
+		if err := l.goAround(len(l.runq) == 0); err != nil {
 			return err
-		}
-		l.mark = l.clock()
-		for i := range events {
-			l.dispatch(int(events[i].Fd))
-		}
-		if len(l.runq) > 0 {
-			l.runQueue()
 		}
 	}
 	return nil
+}
+
+// goAround serves what is ready, and then a pass of the run queue; with block it
+// waits until something is ready.
+func (l *loop) goAround(block bool) error {
+	events, err := l.poller.wait(block)
+	if err != nil {
+		return err
+	}
+	l.mark = l.clock()
+	l.work, l.crowded = 0, len(events) > crowd
+	if len(events) > passWork {
+		l.dispatchQuiet(events)
+	}
+	l.dispatchAll(events)
+	return nil
+}
+
+// dispatchAll serves the events that are left, and then a pass of the run queue.
+func (l *loop) dispatchAll(events []unix.EpollEvent) {
+	for i := range events {
+		if fd := int(events[i].Fd); fd >= 0 {
+			l.dispatch(fd)
+		}
+	}
+	if len(l.runq) > 0 {
+		l.runQueue()
+	}
 }
 
 // dispatch serves one event. It acts on what read(2) and write(2) return, not
@@ -146,9 +175,14 @@ func (l *loop) dispatch(fd int) {
 	}
 	c := l.conns[fd]
 	defer l.recoverConn(c)
-	if c.interest == interestWrite {
-		l.onWritable(c)
-	} else {
+	switch {
+	case c.interest == interestWrite:
+		l.writable(c)
+	case c.claim != 0 && l.waits(c) != waitNone:
+		l.ignore(c)
+	case l.crowded && l.busy(c.group):
+		l.wait(c, waitTurn, false)
+	default:
 		l.onReadable(c)
 	}
 }
@@ -205,16 +239,26 @@ func (l *loop) later(g *group) {
 	l.runq = append(l.runq, g)
 }
 
-// runQueue gives each queued group one turn.
+// runQueue gives queued groups a turn each, until as much is done as goes
+// between two looks at the poller.
 func (l *loop) runQueue() {
-	turn := l.runq
-	l.runq, l.spareq = l.spareq[:0], nil
-	for _, g := range turn {
+	l.work = 0
+	for end := len(l.runq); l.served < end && l.work < passWork; {
+		g := l.runq[l.served]
+		l.runq[l.served] = nil
+		l.served++
 		g.queued = false
+		l.work++
 		l.guard(nil, func() { l.drain(g) })
+		if g.hasWaiting() {
+			l.guard(nil, func() { l.serveWaiting(g) })
+		}
 	}
-	clear(turn)
-	l.spareq = turn[:0]
+	if 2*l.served >= len(l.runq) {
+		n := copy(l.runq, l.runq[l.served:])
+		clear(l.runq[n:])
+		l.runq, l.served = l.runq[:n], 0
+	}
 }
 
 // watch makes the poller watch c for what.
@@ -224,8 +268,11 @@ func (l *loop) watch(c *conn, what interest) {
 	}
 	c.interest = what
 	events := pollRead
-	if what == interestWrite {
+	switch what {
+	case interestWrite:
 		events = pollWrite
+	case interestNone:
+		events = pollNone
 	}
 	if err := l.poller.modify(int(c.fd), events); err != nil {
 		l.srv.log.Error("cannot watch a connection", "error", err)
@@ -245,6 +292,7 @@ func (l *loop) onTick() {
 	if n := int32(passed - l.wheel.now); n > 0 {
 		l.wheel.advance(uint32(n), func(c *conn) { l.guard(c, func() { l.due(c) }) })
 	}
+	l.retryBlocked()
 	if l.acceptPaused {
 		l.resumeAccept()
 	}

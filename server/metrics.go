@@ -19,6 +19,7 @@ type collector struct {
 	accepted, taken, pauses                             *prometheus.Desc
 	identified, rejected, closed                        *prometheus.Desc
 	requests, published, delivered, missed, overrun     *prometheus.Desc
+	quotaWaits, quotaRefused                            *prometheus.Desc
 	ringBytes, duration, delay, lag                     *prometheus.Desc
 }
 
@@ -40,14 +41,17 @@ func (s *Server) Collector() prometheus.Collector {
 		identified:  desc("identifications_total", "Peers by what the search for their container came to last, and by what it found.", "path", "result"),
 		rejected:    desc("peers_rejected_total", "Peers that were refused, whatever the search came to.", "reason"),
 		closed:      desc("connections_closed_total", "Guest connections closed.", "reason"),
-		requests:    desc("requests_total", "Requests answered.", "route", "code"),
-		published:   desc("events_published_total", "Events published to rings.", "type"),
-		delivered:   desc("events_delivered_total", "Events written to subscribers.", "type"),
+		quotaWaits:  desc("quota_waits_total", "Times that a connection waited because its container was at its quota.", "quota"),
+		quotaRefused: desc("quota_refused_total", "Connections and event subscriptions that were answered 500 because their container was at its quota.",
+			"quota"),
+		requests:  desc("requests_total", "Requests answered.", "route", "code"),
+		published: desc("events_published_total", "Events published to rings.", "type"),
+		delivered: desc("events_delivered_total", "Events written to subscribers.", "type"),
 		missed: desc("events_lost_total", "Events that subscribers asked for and did not get, by why their connection ended.",
 			"type", "reason"),
 		overrun: desc("subscribers_overrun_total", "Subscribers that were told that they lost events because they were too slow."),
 		duration: desc("request_duration_seconds", "Time from reading the last byte of a request to handing its answer, or as much of it as "+
-			"the socket takes, to the kernel."),
+			"the socket takes, to the kernel. The time that it waited for a quota is apart."),
 		delay:     desc("event_delivery_delay_seconds", "Time from the change that made an event to handing it to the kernel, for each subscriber of that time."),
 		lag:       desc("loop_lag_seconds", "How late event loops served their timer, which ticks while there are connections."),
 		ringBytes: desc("ring_bytes", "Bytes of encoded events held in rings."),
@@ -93,6 +97,10 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	for i, r := range AllCloseReasons() {
 		counter(c.closed, sum(func(s *loopStats) uint64 { return s.closed[i].Load() }), r.String())
+	}
+	for _, q := range registry.AllLimits() {
+		counter(c.quotaWaits, sum(func(s *loopStats) uint64 { return s.quotaWaits[q].Load() }), q.String())
+		counter(c.quotaRefused, sum(func(s *loopStats) uint64 { return s.quotaRefused[q].Load() }), q.String())
 	}
 	for r := range numRoutes {
 		for i, code := range statusCodes {

@@ -101,6 +101,7 @@ func (l *loop) yieldTurn(c *conn) {
 // settle brings poller interest and deadline in line with what is pending.
 // It returns false when c was closed or waits for its socket.
 func (l *loop) settle(c *conn) bool {
+	l.recharge(c)
 	switch {
 	case c.out != nil:
 		l.watch(c, interestWrite)
@@ -114,6 +115,9 @@ func (l *loop) settle(c *conn) bool {
 		return true
 	case c.ending:
 		l.close(c, c.closing)
+		return false
+	case l.waits(c) != waitNone:
+		l.hold(c)
 		return false
 	}
 	l.watch(c, interestRead)
@@ -158,10 +162,13 @@ func (l *loop) onWritable(c *conn) {
 	}
 	c.out.release()
 	c.out = nil
+	l.recharge(c)
 	if c.ending && !l.settle(c) {
 		return
 	}
 	switch {
+	case l.waits(c) != waitNone:
+		l.settle(c)
 	case len(c.in) > 0:
 		// Requests or frames that came before the socket was full.
 		held := copy(l.buf, c.in)
@@ -201,6 +208,7 @@ func (l *loop) advance(p *pending, fd int) (done bool, err error) {
 			return false, err
 		}
 		budget -= n
+		l.work += int(n / fileUnit)
 		if s.length == 0 {
 			p.segments = p.segments[1:]
 		}

@@ -56,6 +56,7 @@ func (p *poller) close() {
 const (
 	pollRead  uint32 = unix.EPOLLIN
 	pollWrite uint32 = unix.EPOLLOUT
+	pollNone  uint32 = unix.EPOLLET // errors and the end of the peer, which cannot be masked, are told once
 )
 
 func (p *poller) add(fd int, events uint32) error { return p.control(unix.EPOLL_CTL_ADD, fd, events) }
@@ -65,7 +66,7 @@ func (p *poller) modify(fd int, events uint32) error {
 func (p *poller) remove(fd int) error { return p.control(unix.EPOLL_CTL_DEL, fd, 0) }
 
 func (p *poller) control(op, fd int, events uint32) error {
-	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(p.epfd, op, fd, &unix.EpollEvent{Events: events, Fd: int32(fd)}))
+	return os.NewSyscallError("epoll_ctl", controlNow(p.epfd, op, fd, &unix.EpollEvent{Events: events, Fd: int32(fd)}))
 }
 
 // post gives the loop a task, from any goroutine. It reports false when the

@@ -17,6 +17,10 @@ const (
 	CloseBadRequest
 	// CloseRefused: the peer is no registered container; it was answered 500.
 	CloseRefused
+	// CloseQuota: the container had too many connections; it was answered 500.
+	CloseQuota
+	// CloseEvicted: idle longest when its container needed room for a new one.
+	CloseEvicted
 	// CloseHeaderTimeout: no complete request head in time.
 	CloseHeaderTimeout
 	// CloseBodyTimeout: no complete request body in time.
@@ -56,6 +60,8 @@ var closeReasonLabels = [numCloseReasons]string{
 	CloseDone:          "done",
 	CloseBadRequest:    "bad_request",
 	CloseRefused:       "refused",
+	CloseQuota:         "quota",
+	CloseEvicted:       "evicted",
 	CloseHeaderTimeout: "header_timeout",
 	CloseBodyTimeout:   "body_timeout",
 	CloseIdleTimeout:   "idle_timeout",

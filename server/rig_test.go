@@ -81,6 +81,11 @@ func newIdleRig(t testing.TB, o Options) *rig {
 	if o.Location == "" {
 		o.Location = "host1"
 	}
+	for i := range o.Limits {
+		if o.Limits[i] == 0 { // a test of something else
+			o.Limits[i] = registry.MaxLimit
+		}
+	}
 	if r.srv, err = New(o); err != nil {
 		t.Fatal(err)
 	}

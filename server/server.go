@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"devlxd/fault"
 	"devlxd/peer"
 	"devlxd/registry"
 	"devlxd/ws"
@@ -24,20 +25,29 @@ type Options struct {
 	Loops          int   // event loops; default: max(1, cores-1)
 	MaxConnections int64 // beyond it connections wait in the backlog; default: what RLIMIT_NOFILE leaves, see budget
 
-	HeaderTimeout time.Duration // 3 s: for a request head to be complete (LXD: ReadHeaderTimeout)
-	BodyTimeout   time.Duration // 10 s
+	Limits registry.Limits // of each container whose config says nothing else; default: DefaultLimits
+
+	// Deadlines, by the monotonic clock. Those of a head and of a body are for the
+	// whole of it: bytes that drip in gain no time. That of a body is not
+	// stretched by progress either, since no route takes more than 16 KiB of it.
+
+	HeaderTimeout time.Duration // 3 s: for a request head, a websocket handshake too, to be complete (LXD: ReadHeaderTimeout)
+	BodyTimeout   time.Duration // 10 s: for a request body to be complete, from its head on
 	IdleTimeout   time.Duration // 30 s: between requests (LXD: IdleTimeout)
 	WriteTimeout  time.Duration // 30 s: for the reader to take anything of a pending answer
-	PingInterval  time.Duration // 10 s: between websocket pings; the third unanswered one ends the connection
+	PingInterval  time.Duration // 10 s: between websocket pings; three unanswered ones end the connection when a fourth is due
 	CloseTimeout  time.Duration // 2 s: for a websocket client to answer our close frame
 
 	RingEvents    int // see registry.Options
 	RingBytes     int
 	MaxContainers int
 
-	Host *peer.Host // what the kernel can tell of peers; required
-	Log  *slog.Logger
-	Now  func() time.Time
+	Host   *peer.Host // what the kernel can tell of peers; required
+	Log    *slog.Logger
+	Faults *fault.Board // what the host does not give is told to it; default: one of its own, which logs
+	// Now must have a monotonic reading, as time.Now does: deadlines go by it, and
+	// the wall clock may jump. Tests move it.
+	Now func() time.Time
 
 	// identify replaces peer.Identify in tests of everything else.
 	identify func(reg *registry.Registry, fd int) (*registry.Binding, peer.Peer, peer.Reject)
@@ -65,11 +75,22 @@ func (o *Options) fill() error {
 			*field = value
 		}
 	}
+	for i, n := range DefaultLimits() {
+		if o.Limits[i] < 0 {
+			return registry.ErrLimit
+		}
+		if o.Limits[i] == 0 {
+			o.Limits[i] = n
+		}
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Faults == nil {
+		o.Faults = fault.NewBoard(o.Log, o.Now)
 	}
 	return nil
 }
@@ -81,13 +102,16 @@ type Server struct {
 	texts     texts
 	reg       *registry.Registry
 	log       *slog.Logger
-	throttled *throttle // conditions of the host
+	faults    *fault.Board
+	throttled *throttle // other conditions of the host
 	refused   *throttle // peers that were refused
 	loops     []*loop
 	socket    *socketFile
 	budget    budget
 	open      atomic.Int64 // connections of all loops
+	strangers account      // of the peers that belong to no container
 	started   time.Time
+	made      time.Time // zero of clock
 
 	bodies    [2][]byte // GET /1.0 by state: started, ready
 	farewells [numCloseReasons]farewell
@@ -113,7 +137,7 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		opts: o, texts: o.Dialect.texts(), log: o.Log, started: o.Now(),
+		opts: o, texts: o.Dialect.texts(), log: o.Log, started: o.Now(), made: time.Now(), faults: o.Faults,
 		throttled: newThrottle(o.Log, slog.LevelError, 10*time.Second, o.Now),
 		refused:   newThrottle(o.Log, slog.LevelInfo, time.Second, o.Now),
 		farewells: farewells(), pingFrame: ws.AppendFrame(nil, ws.OpPing, nil),
@@ -154,6 +178,9 @@ func (s *Server) identify(fd int) (*registry.Binding, peer.Peer, peer.Reject) {
 	}
 	return peer.Identify(s.opts.Host, s.reg, fd)
 }
+
+// clock is the monotonic time for measurements and token buckets.
+func (s *Server) clock() time.Duration { return time.Since(s.made) }
 
 func (s *Server) apiBody(ready bool) []byte {
 	if ready {

@@ -34,6 +34,8 @@ type loopStats struct {
 	identified   [][]atomic.Uint64 // by peer.Path and peer.Reject
 	closed       [numCloseReasons]atomic.Uint64
 	requests     [numRoutes][len(statusCodes)]atomic.Uint64
+	quotaWaits   [registry.NumLimits]atomic.Uint64
+	quotaRefused [registry.NumLimits]atomic.Uint64
 	subscribers  atomic.Int64
 	delivered    [numEventTypes]atomic.Uint64
 	lost         atomic.Uint64                                 // subscribers

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -25,6 +26,8 @@ func TestDeadlines(t *testing.T) {
 		{"half a request line", "GET /1.", timerHead, 3 * time.Second, CloseHeaderTimeout},
 		{"half a head", "GET /1.0 HTTP/1.1\r\nHost: a\r\n", timerHead, 3 * time.Second, CloseHeaderTimeout},
 		{"half a head behind a request", "GET /1.0 HTTP/1.1\r\nHost: a\r\n\r\nGET", timerHead, 3 * time.Second, CloseHeaderTimeout},
+		{"half a websocket handshake", half(upgradeRequest("/1.0/events")), timerHead, 3 * time.Second, CloseHeaderTimeout},
+		{"half a websocket handshake behind a request", "GET /1.0 HTTP/1.1\r\nHost: a\r\n\r\n" + half(upgradeRequest("/1.0/events")), timerHead, 3 * time.Second, CloseHeaderTimeout},
 		{"no body", patchHead, timerBody, 10 * time.Second, CloseBodyTimeout},
 		{"half a body", patchHead + "{", timerBody, 10 * time.Second, CloseBodyTimeout},
 		{"half a body that nobody wants", "GET /1.0 HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\n{", timerBody, 10 * time.Second, CloseBodyTimeout},
@@ -53,6 +56,8 @@ func TestDeadlines(t *testing.T) {
 	}
 }
 
+func half(s string) string { return s[:len(s)/2] }
+
 // closeCounts lists the reasons for which connections were closed.
 func (r *rig) closeCounts() map[string]uint64 {
 	counts := make(map[string]uint64)
@@ -71,8 +76,9 @@ func TestDrip(t *testing.T) {
 		wait        time.Duration
 		reason      CloseReason
 	}{
-		"head": {"", "GET /1.0 HTTP/1.1\r\nHost: a\r\nAccept: b\r\n", 3 * time.Second, CloseHeaderTimeout},
-		"body": {"PATCH /1.0 HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\n", `{"state": "Ready"                      }`, 10 * time.Second, CloseBodyTimeout},
+		"head":      {"", "GET /1.0 HTTP/1.1\r\nHost: a\r\nAccept: b\r\n", 3 * time.Second, CloseHeaderTimeout},
+		"handshake": {"", upgradeRequest("/1.0/events"), 3 * time.Second, CloseHeaderTimeout},
+		"body":      {"PATCH /1.0 HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\n", `{"state": "Ready"                      }`, 10 * time.Second, CloseBodyTimeout},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := withClock(t, Options{Loops: 1})
@@ -170,6 +176,36 @@ func TestCloseFrameUnanswered(t *testing.T) {
 	}
 	r.step(slack)
 	r.wantClosed(CloseRevoked, 1)
+}
+
+// TestStuckSubscriber: a websocket that takes nothing is told that it lost events when its cursor falls out of the ring, and
+// closed for that if it does not even take the close frame. Others of its container get everything.
+func TestStuckSubscriber(t *testing.T) {
+	r := withClock(t, Options{Loops: 1, RingEvents: 8})
+	r.container("c1", nil)
+	stuck, _ := r.subscribe("c1", "")
+	reader, _ := r.subscribe("c1", "")
+	value := strings.Repeat("x", 50<<10)
+	for n := 0; r.totalLost() == 0; n++ {
+		if n > 1000 {
+			t.Fatal("it never falls out of the ring")
+		}
+		r.set("c1", "user.a", fmt.Sprint(n)+value)
+		if got := reader.event(); !strings.Contains(got, fmt.Sprintf(`"value":"%dxx`, n)) {
+			t.Fatalf("the other one got %.120q; want event %d", got, n)
+		}
+	}
+	r.settle("the close frame waits for the socket", func(c *conn) bool { return c.state == stateClosing && c.timer == timerWrite })
+	if n := r.srv.Subscribers(); n != 1 {
+		t.Errorf("%d subscribers; want the other one", n)
+	}
+	r.step(29 * time.Second) // WriteTimeout, since it takes nothing
+	if n := r.srv.Connections(); n != 2 {
+		t.Fatalf("closed before its time: %v", r.closeCounts())
+	}
+	r.step(time.Second + slack)
+	r.wantClosed(CloseOverrun, 1)
+	_, _ = io.Copy(io.Discard, stuck.r) // ends
 }
 
 // TestClockJumps: time that goes back costs nobody a connection, and the deadlines go on afterwards.

@@ -44,8 +44,8 @@ func (l *loop) arm(c *conn, kind timerKind) {
 // deadlineAfter gives c the deadline of what it waits for now. A deadline that
 // runs already for the same head or body goes on: dripping bytes gains no time.
 func (l *loop) deadlineAfter(c *conn) {
-	if c.out != nil {
-		return // timerWrite runs
+	if c.out != nil || l.waits(c) != waitNone {
+		return // timerWrite runs, or none while it waits for us
 	}
 	want := timerNone
 	switch c.state {
@@ -79,7 +79,11 @@ func (l *loop) due(c *conn) {
 	case timerIdle:
 		l.close(c, CloseIdleTimeout)
 	case timerWrite:
-		l.close(c, CloseWriteTimeout)
+		if c.state == stateClosing { // what it does not take is our close frame
+			l.close(c, c.closing)
+		} else {
+			l.close(c, CloseWriteTimeout)
+		}
 	case timerClose:
 		l.close(c, c.closing)
 	case timerPing:

@@ -5,6 +5,8 @@ import (
 	"net"
 	"strings"
 	"unicode/utf8"
+
+	"devlxd/registry"
 )
 
 // Config keys with a meaning of their own.
@@ -31,6 +33,7 @@ const (
 	kindBool                      // LXD's booleans
 	kindHwaddr                    // a MAC address
 	kindInstanceID                // an instance id
+	kindLimit                     // a quota
 )
 
 func kindOf(key string) keyKind {
@@ -45,6 +48,9 @@ func kindOf(key string) keyKind {
 			return kindText
 		}
 	}
+	if _, ok := registry.LimitOfKey(key); ok {
+		return kindLimit
+	}
 	if rest, ok := strings.CutPrefix(key, hwaddrPrefix); ok {
 		if dev, ok := strings.CutSuffix(rest, hwaddrSuffix); ok && ValidateDeviceName(dev) == nil {
 			return kindHwaddr
@@ -55,7 +61,7 @@ func kindOf(key string) keyKind {
 
 // ValidateKey checks a config key. Allowed are user.NAME and cloud-init.NAME, which the guest reads, security.devlxd,
 // security.devlxd.images, security.guestapi, security.guestapi.images, volatile.DEVICE.hwaddr and
-// volatile.cloud-init.instance-id, which steer what it is shown. A key has at most [MaxKeyLen] bytes of UTF-8 without '/'
+// volatile.cloud-init.instance-id, which steer what it is shown, and limits.devlxd.QUOTA ([registry.Limit]). A key has at most [MaxKeyLen] bytes of UTF-8 without '/'
 // and control characters; see the package comment for the reason.
 func ValidateKey(key string) error {
 	switch {
@@ -67,7 +73,7 @@ func ValidateKey(key string) error {
 		return fmt.Errorf("%w config key %s: a guest cannot read a key with '/', use '.' or '-'", ErrInvalid, quote(key))
 	case kindOf(key) == kindUnknown:
 		return fmt.Errorf("%w config key %s: use user.NAME, cloud-init.NAME, security.devlxd[.images], security.guestapi[.images], "+
-			"volatile.DEVICE.hwaddr or %s", ErrInvalid, quote(key), KeyInstanceID)
+			"volatile.DEVICE.hwaddr, %s or limits.devlxd.connections, .subscribers, .requests, .bytes or .images", ErrInvalid, quote(key), KeyInstanceID)
 	}
 	return nil
 }
@@ -90,6 +96,10 @@ func ValidateValue(key, value string) error {
 	case kindHwaddr:
 		if !isHwaddr(value) {
 			return fmt.Errorf("%w value of %s: use a MAC address such as 00:16:3e:12:34:56", ErrInvalid, quote(key))
+		}
+	case kindLimit:
+		if _, err := registry.ParseLimit(value); err != nil {
+			return fmt.Errorf("%w value of %s: use a whole number from 1 to %d, or unlimited", ErrInvalid, quote(key), registry.MaxLimit)
 		}
 	case kindInstanceID:
 		if !isInstanceID(value) {

@@ -133,6 +133,9 @@ func comparePlans(base loadtest.Options, scenarios []string) ([]loadtest.Options
 		if !slices.Contains(loadtest.Scenarios(), opt.Scenario) {
 			return nil, usagef("unknown scenario %q: use one of %v", name, loadtest.Scenarios())
 		}
+		if opt.Scenario == loadtest.Identity || opt.Scenario == loadtest.Soak {
+			return nil, usagef("%s is for one server: run devlxd-load %s", name, name)
+		}
 		plans = append(plans, opt)
 		if opt.Scenario == loadtest.Request && base.Pipeline == 0 {
 			opt.Pipeline = 16

@@ -52,6 +52,35 @@ func (f *flags) bindServer(cmd *cobra.Command) {
 	p.IntSliceVar(&f.attach, "attach", nil, "init processes of containers that exist, to connect from, instead of emulated ones")
 }
 
+// bindAttack adds the flags of the scenarios in which containers work by themselves.
+func (f *flags) bindAttack(cmd *cobra.Command) {
+	p, o := cmd.Flags(), &f.opt
+	rate := "requests of all quiet containers a second (default: 10 of each)"
+	if o.Scenario == loadtest.Identity {
+		rate = "connections a second (default 10000)"
+	}
+	p.Float64Var(&o.Rate, "rate", 0, rate)
+	switch o.Scenario {
+	case loadtest.Identity:
+		cmd.Flag("duration").Usage = "how long (default 5m0s)"
+		return
+	case loadtest.Flood:
+		p.IntVar(&o.Flood.Containers, "flooding", 0, "containers that flood, beside the quiet ones (default 50)")
+		p.Float64Var(&o.Flood.MaxRatio, "max-ratio", 0, "fail when p99 of the quiet ones is more times as long as alone (default: any will do)")
+	case loadtest.Soak:
+		p.IntVar(&o.Flood.Containers, "flooding", 0, "containers that flood in bursts, beside the others (default 3)")
+		p.DurationVar(&o.Soak.Sample, "sample", 0, "how often the server is looked at (default: 10s, or a twelfth of the duration)")
+		p.BoolVar(&o.Soak.Upgrade, "upgrade", false, "have the server hand over to a new process once a minute, if it can")
+		p.Int64Var(&o.ImageSize, "image-size", 0, "bytes of the image (default 4 MiB)")
+		p.Float64Var(&o.EventRate, "event-rate", 0, "events a second (default 20)")
+		cmd.Flag("duration").Usage = "how long (default 30m0s)"
+	}
+	p.StringVar(&o.Flood.Mix, "mix", "", "what a flood is made of: some of pipeline, connect, subscribe, half (default all)")
+	p.IntVar(&o.Flood.Connections, "flood-connections", 0, "that a flooding container holds for each part of the mix (default 80)")
+	p.IntVar(&o.Flood.Pipeline, "flood-pipeline", 0, "requests that a flooding container sends at once (default 16)")
+	p.DurationVar(&o.Flood.Period, "flood-period", 0, "from one connection or batch of a part of the mix to the next (default: as fast as it goes)")
+}
+
 // check refuses flags that contradict each other.
 func (f *flags) check() error {
 	switch {

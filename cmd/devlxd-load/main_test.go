@@ -93,6 +93,8 @@ func TestScenarios(t *testing.T) {
 		{[]string{"slow", "--connections", "100", "--events", "20", "--event-rate", "100"}, 2},
 		{[]string{"churn"}, 1},
 		{[]string{"image", "--image-size", "3000000"}, 2},
+		{[]string{"flood", "--flooding", "3", "--flood-connections", "8", "--rate", "300"}, 2},
+		{[]string{"identity", "--rate", "1000"}, 1},
 	} {
 		t.Run(strings.Join(c.args, " "), func(t *testing.T) {
 			args := append(c.args, "--containers", "30", "--duration", "500ms", "--warmup", "100ms")
@@ -107,11 +109,51 @@ func TestScenarios(t *testing.T) {
 				t.Fatalf("%d results; want %d", len(results), c.phases)
 			}
 			for _, r := range results {
-				if !r.OK() || r.Containers != 30 || r.Machine == nil || len(r.Distribution) == 0 {
+				if !r.OK() || r.Containers != 30 || r.Machine == nil || len(r.Distribution) == 0 && r.Scenario != string(loadtest.Identity) {
 					t.Errorf("result = %+v", r)
 				}
 			}
 		})
+	}
+}
+
+// TestSoak does everything at once for some seconds. That is too short to say whether the server needs more and more.
+func TestSoak(t *testing.T) {
+	needRoot(t)
+	dir := t.TempDir()
+	path, page := filepath.Join(dir, "soak.json"), filepath.Join(dir, "soak.html")
+	code := execute(context.Background(), []string{
+		"soak", "--containers", "30", "--duration", "8s", "--flooding", "1", "--flood-connections", "8", "--devlxd", devlxdBinary, "--json", path, "--html", page,
+	})
+	var r report.Result
+	text, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(text, &r)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	delete(r.ByKind, "growth")
+	if len(r.ByKind) > 0 || r.Lost > 0 || r.Requests == 0 || code == exitUsage {
+		t.Errorf("exit code %d, errors %v %v, lost %d, %d requests", code, r.ByKind, r.Examples, r.Lost, r.Requests)
+	}
+	values := make(map[string]float64)
+	for _, v := range r.Values {
+		values[v.Name] = v.Value
+	}
+	for _, name := range []string{
+		"events delivered", "images downloaded", "storms of booting containers", "containers killed", "connections cut in a request",
+		"downloads aborted", "stuck readers", "bursts of a flood", "answers with the right secret", "open files, last third",
+	} {
+		if values[name] == 0 {
+			t.Errorf("no %s in %v", name, values)
+		}
+	}
+	if len(r.Curves) != 3 {
+		t.Errorf("%d curves; want 3", len(r.Curves))
+	}
+	if html, err := os.ReadFile(page); err != nil || strings.Count(string(html), "<svg") != 6 {
+		t.Errorf("%d plots on the page (%v); want 6", strings.Count(string(html), "<svg"), err)
 	}
 }
 
@@ -197,6 +239,9 @@ func TestUsage(t *testing.T) {
 		{"dance"}, {"request", "more"}, {"request", "--connections", "x"}, {"request", "--no-such-flag"}, {"request", "--containers", "0"},
 		{"request", "--containers", "1000000"}, {"request", "--registered", "3"}, {"request", "--run-dir", "/a", "--socket", "/b"}, {"request", "--admin", "lxd:/a"},
 		{"compare", "--targets", "apache"}, {"compare", "--scenarios", "dance"}, {"compare", "--rounds", "2"}, {"idle", "--servers", "2", "--pin"},
+		{"flood", "--mix", "dance", "--devlxd", devlxdBinary}, {"soak", "--containers", "3", "--devlxd", devlxdBinary},
+		{"soak", "--duration", "1s", "--sample", "1s", "--devlxd", devlxdBinary}, {"identity", "--rate", "1", "--devlxd", devlxdBinary},
+		{"compare", "--scenarios", "soak"}, {"identity", "--connections", "5"},
 	} {
 		if code := execute(context.Background(), args); code != exitUsage {
 			t.Errorf("devlxd-load %s: exit code %d; want %d", strings.Join(args, " "), code, exitUsage)

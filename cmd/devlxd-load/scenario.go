@@ -26,8 +26,57 @@ func describe(s loadtest.Scenario) (short, example string) {
 		return "Send events while a share of the subscribers does not read", "devlxd-load slow --connections 2000 --stuck 0.1"
 	case loadtest.Churn:
 		return "Stop and start containers under load", "devlxd-load churn --containers 1000"
+	case loadtest.Flood:
+		return "Ask now and then beside containers that flood the server", "devlxd-load flood --flooding 50\n  devlxd-load flood --mix connect,half --max-ratio 2"
+	case loadtest.Identity:
+		return "Check who containers are taken for, while they come, go and change names", "devlxd-load identity --duration 5m"
+	case loadtest.Soak:
+		return "Do everything at once for a long time, with faults, and see whether the server needs more and more",
+			"devlxd-load soak --html soak.html\n  devlxd-load soak --duration 12h --upgrade"
 	default:
 		return "Download an image beside requests", "devlxd-load image --downloads 4"
+	}
+}
+
+// explain is what has to be known of a scenario beyond its line; "" for most.
+func explain(s loadtest.Scenario) string {
+	switch s {
+	case loadtest.Flood:
+		return `Ask now and then beside containers that flood the server, after the same
+without them, and say how many times as long the quiet ones wait.
+
+Each of --containers asks in turn on a connection that it keeps and on one that
+it makes for the request. Each of --flooding does all of --mix at once, in a
+process for each: pipelined requests, connections without end, subscriptions
+that nobody reads, requests that are never finished. They may be made to wait,
+refused and cut off; a quiet container that is not answered is an error.
+
+So that the server is judged, and not the scheduler, the flooding processes run
+with the policy SCHED_IDLE: they get the CPU time that the server and the quiet
+containers leave. What the load generator itself is late by, and what the server
+says that requests took, is told beside the latencies.`
+	case loadtest.Identity:
+		return `Check who containers are taken for, while they come, go and change names.
+
+Each container knows a secret of its present life, asks for it from inside and
+compares. Meanwhile containers are stopped and started again with the pids that
+others had a moment before, removed and added under other names, renamed while
+they run, given each other's names, and their processes are moved to new cgroups.
+A container that the server was not told of yet may be refused. One that is
+answered with another's secret ends the run, and the exit code is 1.`
+	case loadtest.Soak:
+		return `Do everything at once for a long time, with faults, and see whether the server
+needs more and more.
+
+Containers ask, boot, listen to events, download, flood and change their names,
+while some are killed, connections are cut in the middle of requests, downloads
+are aborted, readers stop reading and the server is stopped for 200 ms. Nothing
+but what was done on purpose may go wrong: no error, no lost event. The medians
+of resident memory, open files and goroutines in the last third of the run may
+be 5 % above those of the first third at most, and a little (4 MiB, 32, 8). The
+exit code is 1 otherwise.`
+	default:
+		return ""
 	}
 }
 
@@ -38,7 +87,7 @@ func newScenarioCommand(scenario loadtest.Scenario) *cobra.Command {
 	short, example := describe(scenario)
 	var servers, hold int
 	cmd := &cobra.Command{
-		Use: string(scenario), Short: short, Example: "  " + example, Args: cobra.NoArgs,
+		Use: string(scenario), Short: short, Long: explain(scenario), Example: "  " + example, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if servers > 1 {
 				return runServers(cmd.Context(), &f, servers)
@@ -49,10 +98,19 @@ func newScenarioCommand(scenario loadtest.Scenario) *cobra.Command {
 			return runScenario(cmd.Context(), &f)
 		},
 	}
-	f.bindCommon(cmd, 100)
+	containers := 100
+	if scenario == loadtest.Flood {
+		containers = 50
+	}
+	f.bindCommon(cmd, containers)
 	f.bindServer(cmd)
 	p := cmd.Flags()
-	p.IntVar(&f.opt.Connections, "connections", 0, "connections of all containers (default: one each)")
+	switch scenario {
+	case loadtest.Flood, loadtest.Identity, loadtest.Soak: // their containers have as many as they make
+		f.bindAttack(cmd)
+	default:
+		p.IntVar(&f.opt.Connections, "connections", 0, "connections of all containers (default: one each)")
+	}
 	switch scenario {
 	case loadtest.Request, loadtest.Connect, loadtest.Churn, loadtest.Image:
 		p.Float64Var(&f.opt.Rate, "rate", 0, "requests that are due a second, whatever the server does (default: as fast as it answers)")
@@ -95,6 +153,7 @@ func runScenario(ctx context.Context, f *flags) (err error) {
 	if err := s.addStopped(ctx, t, s.fleet.Set.Len(), f.registered); err != nil {
 		return err
 	}
+	f.opt.Soak.Report = s.note
 	results, err := loadtest.Run(ctx, t, s.fleet, f.opt, s.bars.begin(string(f.opt.Scenario)))
 	s.bars.end()
 	if err != nil {

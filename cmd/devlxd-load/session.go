@@ -82,8 +82,9 @@ func (s *session) attach(ctx context.Context) error {
 			f.attach = append(f.attach, i.PID)
 		}
 	}
-	if len(f.attach) > 0 && f.opt.Scenario == loadtest.Churn {
-		return usagef("%s stops containers, which is not done to those that exist: leave --attach and --admin out", loadtest.Churn)
+	stops := []loadtest.Scenario{loadtest.Churn, loadtest.Identity, loadtest.Soak}
+	if len(f.attach) > 0 && slices.Contains(stops, f.opt.Scenario) {
+		return usagef("%s stops containers, which is not done to those that exist: leave --attach and --admin out", f.opt.Scenario)
 	}
 	seen := make(map[int]bool)
 	for _, pid := range f.attach {

@@ -12,21 +12,16 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sys/unix"
 
 	"devlxd/admin"
+	"devlxd/fault"
 	"devlxd/peer"
+	"devlxd/registry"
 	"devlxd/server"
 	"devlxd/source/store"
-)
-
-// Names of the sockets of a systemd socket unit (FileDescriptorName=).
-const (
-	fdNameGuest = "guest"
-	fdNameAdmin = "admin"
 )
 
 // metricsOff is the address of no metrics listener.
@@ -39,9 +34,13 @@ type daemonConfig struct {
 	Metrics  string // address; "" or metricsOff: no metrics listener
 	Dialect  server.Dialect
 	Loops    int // 0: the server's default
+	// Limits are the quotas of a container, see server.Options.Limits.
+	Limits registry.Limits
 	// ProofAlways demands the pid namespace of every peer, see peer.Options.PidNSAlways.
 	ProofAlways bool
-	Log         *slog.Logger
+	// Confine gives privileges up for the whole process; nil: all are kept.
+	Confine func() error
+	Log     *slog.Logger
 	// UpgradeTimes bounds the steps of an upgrade; zero: defaultUpgradeTimes.
 	UpgradeTimes upgradeTimes
 }
@@ -51,6 +50,7 @@ type daemon struct {
 	cfg     daemonConfig
 	lock    *os.File // of the run directory
 	host    *peer.Host
+	faults  *fault.Board
 	server  *server.Server
 	binder  *server.Binder
 	store   *store.Store
@@ -91,7 +91,9 @@ func (d *daemon) MetricsAddress() string {
 // are loaded, and the guest socket last, when all of them are. On error, or when
 // ctx ends before that, nothing is left running.
 func startDaemon(ctx context.Context, cfg daemonConfig) (*daemon, error) {
-	d := &daemon{cfg: cfg, started: time.Now(), failed: make(chan error, 4), replaced: make(chan struct{})}
+	d := &daemon{
+		cfg: cfg, started: time.Now(), faults: fault.NewBoard(cfg.Log, nil), failed: make(chan error, 4), replaced: make(chan struct{}),
+	}
 	d.life, d.endLife = context.WithCancel(context.WithoutCancel(ctx))
 	if d.cfg.UpgradeTimes == (upgradeTimes{}) {
 		d.cfg.UpgradeTimes = defaultUpgradeTimes()
@@ -123,6 +125,13 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	if err := d.claim(ctx, inherited); err != nil {
 		return err
 	}
+	if err := d.listenMetrics(); err != nil {
+		return err
+	}
+	// As early as can be, so that what follows finds out what works without them.
+	if err := d.confine(); err != nil {
+		return err
+	}
 	if err = d.newServer(); err != nil {
 		return err
 	}
@@ -131,7 +140,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 		return err
 	}
 	d.cfg.Log.Info("loading", "state_dir", d.cfg.StateDir, "admin_socket", d.AdminSocket(), "metrics", d.MetricsAddress())
-	if d.store, err = store.Open(d.cfg.StateDir, d.server.Registry(), d.binder, d.cfg.Log); err != nil {
+	if d.store, err = store.Open(d.cfg.StateDir, d.server.Registry(), d.binder, d.cfg.Log, store.WithFaults(d.faults)); err != nil {
 		return err
 	}
 	d.admin.Loaded(d.store)
@@ -166,32 +175,6 @@ func (d *daemon) claim(ctx context.Context, inherited sockets) (err error) {
 	return nil
 }
 
-// sockets are those that systemd passed, by their name.
-type sockets map[string]*os.File
-
-// inheritedSockets takes them over; a name that is not known is refused, for it
-// is a mistake in the socket unit.
-func inheritedSockets() (sockets, error) {
-	named := make(sockets)
-	for _, f := range activation.Files(true) {
-		switch f.Name() {
-		case fdNameGuest, fdNameAdmin, fdNameStored:
-			named[f.Name()] = f
-		default:
-			named.close()
-			return nil, fmt.Errorf("systemd passed a socket named %q: set FileDescriptorName=%s or %s in the socket unit", f.Name(), fdNameGuest, fdNameAdmin)
-		}
-	}
-	return named, nil
-}
-
-// close gives the descriptors up; who serves a socket has a copy.
-func (s sockets) close() {
-	for _, f := range s {
-		_ = f.Close()
-	}
-}
-
 // newAdmin makes the admin API, which serves nowhere yet. What is about containers is held back until the store is loaded. The counts are
 // those of upgrades of the predecessors.
 func (d *daemon) newAdmin(upgrades map[string]float64) {
@@ -202,11 +185,11 @@ func (d *daemon) newAdmin(upgrades map[string]float64) {
 	})
 	build.Set(1)
 	d.upgrades = upgradeCounter(upgrades)
-	gatherer.MustRegister(d.server.Collector(), build, d.upgrades, collectors.NewGoCollector(),
+	gatherer.MustRegister(d.server.Collector(), d.faults.Collector(), build, d.upgrades, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	d.admin = admin.New(admin.Options{
-		Registry: d.server.Registry(), Loading: true, Status: d.status, Gatherer: gatherer,
-		Ready: d.ready.Load, Upgrade: d.upgrade, Log: d.cfg.Log,
+		Registry: d.server.Registry(), Loading: true, Status: d.status, Quotas: d.quotas, Gatherer: gatherer,
+		Ready: d.ready.Load, Upgrade: d.upgrade, Faults: d.faults, Log: d.cfg.Log,
 	})
 }
 
@@ -223,31 +206,29 @@ func (d *daemon) startAdmin(inherited *os.File) error {
 		return err
 	}
 	d.serveAdmin(ln)
-	return d.listenMetrics()
+	return nil
 }
 
+// serveAdmin serves ln, and the metrics on what is listened on for them.
 func (d *daemon) serveAdmin(ln net.Listener) {
 	d.adminListener = ln
 	d.serve("admin API", func() error { return d.admin.Serve(ln) })
+	if d.metricsListener != nil {
+		d.serve("metrics", func() error { return d.admin.ServeMetrics(d.metricsListener) })
+	}
 }
 
 func (d *daemon) metricsOff() bool { return d.cfg.Metrics == "" || d.cfg.Metrics == metricsOff }
 
-func (d *daemon) listenMetrics() error {
+// listenMetrics opens the port of the metrics, where they are wanted: it may take a privilege.
+func (d *daemon) listenMetrics() (err error) {
 	if d.metricsOff() {
 		return nil
 	}
-	tcp, err := net.Listen("tcp", d.cfg.Metrics)
-	if err != nil {
+	if d.metricsListener, err = net.Listen("tcp", d.cfg.Metrics); err != nil {
 		return fmt.Errorf("cannot listen for metrics: %w; choose another address with --metrics, or --metrics off", err)
 	}
-	d.serveMetrics(tcp)
 	return nil
-}
-
-func (d *daemon) serveMetrics(ln net.Listener) {
-	d.metricsListener = ln
-	d.serve("metrics", func() error { return d.admin.ServeMetrics(ln) })
 }
 
 // startGuests serves the guest socket: that of a socket unit, that of systemd's fd store, or a new one, which goes into the store.
@@ -317,6 +298,9 @@ func (d *daemon) Shutdown(ctx context.Context) error {
 		errs = append(errs, d.admin.Shutdown(ctx))
 	}
 	d.serving.Wait()
+	if d.metricsListener != nil {
+		_ = d.metricsListener.Close() // closed already, unless start-up failed before it was served
+	}
 	if d.store != nil {
 		errs = append(errs, d.store.Close())
 	}
@@ -340,6 +324,9 @@ func (d *daemon) logProbe() {
 			d.cfg.Log.Warn("kernel check", "check", c.Name, "detail", c.Detail)
 		}
 	}
+	if d.host.Mount() == "" {
+		d.faults.Enter(fault.NoCgroups)
+	}
 }
 
 // status answers the admin API.
@@ -354,6 +341,7 @@ func (d *daemon) status() admin.Status {
 		Loops:    d.server.Loops(), LoopConnections: d.server.LoopConnections(), Connections: int(d.server.Connections()), Subscribers: int(d.server.Subscribers()),
 		Containers: st.Containers, Bound: st.Bound, Images: st.Images,
 		Accepted: totals.Accepted, Refused: totals.Refused, Requests: totals.Requests,
+		Privileges:      held(),
 		EventsPublished: st.ConfigEvents + st.DeviceEvents, EventsDelivered: totals.Delivered, SlowReaders: totals.Overrun,
 	}
 	for _, c := range d.host.Checks() {
@@ -361,6 +349,16 @@ func (d *daemon) status() admin.Status {
 	}
 	s.Identity.Checks = append(s.Identity.Checks, admin.Check{Name: "pid namespace proof", OK: true, Detail: d.proof()})
 	return s
+}
+
+// quotas tells the admin API what a container uses and may use.
+func (d *daemon) quotas(c *registry.Container) map[string]admin.Quota {
+	usage := d.server.Usage(c)
+	quotas := make(map[string]admin.Quota, registry.NumLimits)
+	for _, l := range registry.AllLimits() {
+		quotas[l.String()] = admin.Quota{Limit: registry.FormatLimit(usage.Limits[l]), Used: usage.InUse[l]}
+	}
+	return quotas
 }
 
 // proof says of whom the pid namespace is demanded as a second proof.

@@ -73,7 +73,7 @@ It exits with 1 when a check failed, and with 0 otherwise.`,
 			if _, err := s.resolve(); err != nil {
 				return err
 			}
-			return report(cmd, *format, examine(s.value("run-dir")))
+			return report(cmd, *format, append(examine(s.value("run-dir")), checkPrivileges(cmd, s.value("run-dir"))...))
 		},
 	}
 	s.bind(cmd)
@@ -102,7 +102,7 @@ func report(cmd *cobra.Command, format string, findings []finding) error {
 
 // examine gathers all findings.
 func examine(runDir string) []finding {
-	list := append(checkIdentity(), checkFiles(),
+	list := append(checkIdentity(), ownPrivileges(), checkFiles(),
 		checkSysctl("net.core.somaxconn", wantSomaxconn, "connections that may wait while many containers boot"),
 		checkSysctl("kernel.pid_max", wantPidMax, "a large number makes pids come back late; it matters before Linux 6.5"))
 	return append(list,

@@ -45,6 +45,17 @@ host that devlxd is never told of, give --identity-proof always. It costs about
 4 us for each connection, and guests that exit before they are accepted are
 refused.
 
+The daemon gives up all capabilities but CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH before
+it reads anything of a guest, and can gain none again. (Where fewer than 131072 files may
+be open, it keeps CAP_SETUID and CAP_SYS_RESOURCE too, which spare a file for each
+container.) The run directory and the state directory have to belong to the user that
+it runs as. With --privileges keep nothing is given up, which a debugger needs.
+
+Each container has quotas: connections and event subscriptions that are open,
+requests a second, bytes of requests and answers under way, image downloads at
+once. --limits sets them for all containers, and the config key
+limits.devlxd.QUOTA for one, at any time. A value is a whole number or unlimited.
+
 SIGUSR2, or "devlxd upgrade", has the binary that is installed now take over without
 a connection or an event lost; where it does not, this process goes on.
 
@@ -57,6 +68,9 @@ way, closes websockets with 1001 and exits within 5 seconds.`,
 			cfg, err := s.daemonConfig(newLogger(os.Stderr))
 			if err != nil {
 				return err
+			}
+			if s.value("privileges") == privilegesDrop {
+				cfg.Confine = dropPrivileges
 			}
 			return serve(cmd.Context(), cfg)
 		},
@@ -101,7 +115,9 @@ func serve(ctx context.Context, cfg daemonConfig) (err error) {
 	if d.takenOver == nil {
 		notifySystemd(cfg.Log, sddaemon.SdNotifyReady) // else the predecessor has said so
 	}
+	endWatchdog := startWatchdog(cfg.Log, d.server)
 	waitErr := d.run(ctx, upgrade)
+	endWatchdog()
 	stop() // from here on too if a part of the daemon has failed
 	if d.wasReplaced() {
 		return d.retire(context.WithoutCancel(ctx))
@@ -120,11 +136,10 @@ func serve(ctx context.Context, cfg daemonConfig) (err error) {
 	return waitErr
 }
 
-// run feeds the watchdog and begins an upgrade at each signal until the daemon ends, see Wait.
+// run begins an upgrade at each signal until the daemon ends, see Wait.
 func (d *daemon) run(ctx context.Context, upgrade <-chan os.Signal) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var helpers sync.WaitGroup
-	helpers.Go(func() { feedWatchdog(ctx, d.cfg.Log, d.server) })
 	helpers.Go(func() {
 		for {
 			select {

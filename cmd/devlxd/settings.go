@@ -6,9 +6,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"devlxd/registry"
 	"devlxd/server"
 )
 
@@ -23,6 +25,12 @@ const (
 const (
 	proofAuto   = "auto"
 	proofAlways = "always"
+)
+
+// Values of --privileges.
+const (
+	privilegesDrop = "drop"
+	privilegesKeep = "keep"
 )
 
 // setting is one value of the daemon: a flag, or an environment variable, or a
@@ -51,6 +59,8 @@ func (s *settings) bind(cmd *cobra.Command) {
 		{Name: "metrics", Value: defaultMetrics, env: "DEVLXD_METRICS", usage: "address of the Prometheus metrics, or off"},
 		{Name: "dialect", Value: server.DialectDocument.String(), env: "DEVLXD_DIALECT", usage: "whose bodies and texts guests see: document, lxd or incus"},
 		{Name: "identity-proof", Value: proofAuto, env: "DEVLXD_IDENTITY_PROOF", usage: "when guests are told apart by their pid namespace too: auto or always"},
+		{Name: "privileges", Value: privilegesDrop, env: "DEVLXD_PRIVILEGES", usage: "what becomes of the capabilities that serving does not need: drop or keep"},
+		{Name: "limits", Value: "", env: "DEVLXD_LIMITS", usage: "quotas of a container, QUOTA=VALUE,... in place of " + defaultLimits()},
 	}
 	for i := range s.values {
 		v := &s.values[i]
@@ -77,6 +87,12 @@ func (s *settings) resolve() ([]setting, error) {
 	if proof := s.value("identity-proof"); proof != proofAuto && proof != proofAlways {
 		return nil, usageError(fmt.Errorf("--identity-proof: unknown value %q: use %s or %s", proof, proofAuto, proofAlways))
 	}
+	if p := s.value("privileges"); p != privilegesDrop && p != privilegesKeep {
+		return nil, usageError(fmt.Errorf("--privileges: unknown value %q: use %s or %s", p, privilegesDrop, privilegesKeep))
+	}
+	if _, err := registry.ParseLimits(s.value("limits")); err != nil {
+		return nil, usageError(fmt.Errorf("--limits: %w", err))
+	}
 	if s.loops < 0 {
 		return nil, usageError(fmt.Errorf("--loops: %d is negative: leave it out or give a number of loops", s.loops))
 	}
@@ -102,6 +118,15 @@ func (s *settings) value(name string) string {
 	return ""
 }
 
+// defaultLimits are the quotas of server.DefaultLimits as --limits takes them.
+func defaultLimits() string {
+	var pairs []string
+	for l, n := range server.DefaultLimits() {
+		pairs = append(pairs, registry.Limit(l).String()+"="+registry.FormatLimit(n))
+	}
+	return strings.Join(pairs, ",")
+}
+
 // daemonConfig is what startDaemon takes.
 func (s *settings) daemonConfig(log *slog.Logger) (daemonConfig, error) {
 	if _, err := s.resolve(); err != nil {
@@ -111,7 +136,11 @@ func (s *settings) daemonConfig(log *slog.Logger) (daemonConfig, error) {
 	if err != nil {
 		return daemonConfig{}, err
 	}
-	cfg := daemonConfig{Metrics: s.value("metrics"), Dialect: dialect, Loops: s.loops, ProofAlways: s.value("identity-proof") == proofAlways, Log: log}
+	limits, err := registry.ParseLimits(s.value("limits"))
+	if err != nil {
+		return daemonConfig{}, err
+	}
+	cfg := daemonConfig{Limits: limits, Metrics: s.value("metrics"), Dialect: dialect, Loops: s.loops, ProofAlways: s.value("identity-proof") == proofAlways, Log: log}
 	for dir, name := range map[*string]string{&cfg.RunDir: "run-dir", &cfg.StateDir: "state-dir"} {
 		if *dir, err = filepath.Abs(s.value(name)); err != nil {
 			return daemonConfig{}, err

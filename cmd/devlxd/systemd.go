@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/activation"
 	sddaemon "github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sys/unix"
 
@@ -29,9 +29,9 @@ func stateReloading() string {
 	return fmt.Sprintf("%s\nMONOTONIC_USEC=%d", sddaemon.SdNotifyReloading, monotonic().Microseconds())
 }
 
-// stateSuccessor says that the service goes on as another process (MAINPID of sd_notify(3)).
+// stateSuccessor says that the service goes on as another process (MAINPID of sd_notify(3)), which may not answer the watchdog before.
 func stateSuccessor(pid int) string {
-	return fmt.Sprintf("MAINPID=%d\n%s", pid, sddaemon.SdNotifyReady)
+	return fmt.Sprintf("MAINPID=%d\n%s\n%s", pid, sddaemon.SdNotifyReady, sddaemon.SdNotifyWatchdog)
 }
 
 // monotonic is the time of CLOCK_MONOTONIC, which all processes of a boot share.
@@ -43,31 +43,35 @@ func monotonic() time.Duration {
 	return time.Duration(t.Nano())
 }
 
-// feedWatchdog tells systemd twice in each interval of WatchdogSec= that the server lives, but only while every loop does: a loop
-// that hangs has the service restarted. It returns when ctx is done, or at once where there is no watchdog.
-func feedWatchdog(ctx context.Context, log *slog.Logger, s *server.Server) {
-	interval, err := sddaemon.SdWatchdogEnabled(false)
-	if err != nil {
-		log.Warn("cannot read the interval of systemd's watchdog", "error", err)
-	}
-	if interval <= 0 || err != nil {
-		return
-	}
-	feed := time.NewTicker(interval / 2)
-	defer feed.Stop()
-	for {
-		pulse, cancel := context.WithTimeout(ctx, interval/2)
-		if s.Pulse(pulse) {
-			notifySystemd(log, sddaemon.SdNotifyWatchdog)
-		} else if ctx.Err() == nil {
-			log.Error("an event loop does not turn: systemd's watchdog is not fed")
+// Names of the sockets of a systemd socket unit (FileDescriptorName=).
+const (
+	fdNameGuest = "guest"
+	fdNameAdmin = "admin"
+)
+
+// sockets are those that systemd passed, by their name.
+type sockets map[string]*os.File
+
+// inheritedSockets takes them over; a name that is not known is refused, for it
+// is a mistake in the socket unit.
+func inheritedSockets() (sockets, error) {
+	named := make(sockets)
+	for _, f := range activation.Files(true) {
+		switch f.Name() {
+		case fdNameGuest, fdNameAdmin, fdNameStored:
+			named[f.Name()] = f
+		default:
+			named.close()
+			return nil, fmt.Errorf("systemd passed a socket named %q: set FileDescriptorName=%s or %s in the socket unit", f.Name(), fdNameGuest, fdNameAdmin)
 		}
-		cancel()
-		select {
-		case <-feed.C:
-		case <-ctx.Done():
-			return
-		}
+	}
+	return named, nil
+}
+
+// close gives the descriptors up; who serves a socket has a copy.
+func (s sockets) close() {
+	for _, f := range s {
+		_ = f.Close()
 	}
 }
 

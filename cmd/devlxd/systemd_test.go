@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -14,7 +13,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"devlxd/internal/fdpass"
 	"devlxd/peer"
 	"devlxd/server"
 )
@@ -55,9 +53,6 @@ func told(t *testing.T, conn *net.UnixConn, within time.Duration) (state string,
 	return string(b[:n]), fds
 }
 
-// quiet is a log that nobody reads.
-func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
-
 func startedServer(t *testing.T) *server.Server {
 	t.Helper()
 	host, err := peer.Probe(peer.Options{})
@@ -89,60 +84,6 @@ func listen(t *testing.T, s *server.Server) (path string) {
 		t.Fatal(err)
 	}
 	return path
-}
-
-// TestWatchdogIsFed: twice an interval while the loops turn, and not any more when one does not.
-func TestWatchdogIsFed(t *testing.T) {
-	conn, s := notifySocket(t), startedServer(t)
-	t.Setenv("WATCHDOG_USEC", fmt.Sprint((2 * time.Second).Microseconds()))
-	t.Setenv("WATCHDOG_PID", "")
-	listen(t, s)
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		feedWatchdog(ctx, quiet(), s)
-	}()
-	for range 2 {
-		if state, _ := told(t, conn, 20*time.Second); state != "WATCHDOG=1" {
-			t.Fatalf("systemd was told %q", state)
-		}
-	}
-	// Loops at rest are loops that do not turn.
-	link, theirs, err := fdpass.Pair()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer theirs.Close()
-	defer link.Close()
-	h := s.NewHandover(link)
-	if err := h.Pause(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	for { // what was on its way
-		if state, _ := told(t, conn, 5*time.Second); state == "" {
-			break
-		}
-	}
-	h.Resume()
-	if state, _ := told(t, conn, 20*time.Second); state != "WATCHDOG=1" {
-		t.Errorf("when the loop turns again systemd is told %q", state)
-	}
-	cancel()
-	<-ended
-}
-
-// TestNoWatchdog: without one, or with that of another process, nothing is told.
-func TestNoWatchdog(t *testing.T) {
-	conn, s := notifySocket(t), startedServer(t)
-	for _, env := range [][2]string{{"", ""}, {"1000000", "1"}, {"soon", ""}} {
-		t.Setenv("WATCHDOG_USEC", env[0])
-		t.Setenv("WATCHDOG_PID", env[1])
-		feedWatchdog(t.Context(), quiet(), s) // returns at once
-	}
-	if state, _ := told(t, conn, 10*time.Millisecond); state != "" {
-		t.Errorf("systemd was told %q", state)
-	}
 }
 
 // TestStoreSocket: systemd gets a descriptor of the guest socket by its name, on which clients are accepted.
@@ -191,7 +132,7 @@ func TestStoreSocket(t *testing.T) {
 }
 
 func TestStates(t *testing.T) {
-	if got := stateSuccessor(42); got != "MAINPID=42\nREADY=1" {
+	if got := stateSuccessor(42); got != "MAINPID=42\nREADY=1\nWATCHDOG=1" {
 		t.Errorf("stateSuccessor = %q", got)
 	}
 	if got := stateReloading(); !strings.HasPrefix(got, "RELOADING=1\nMONOTONIC_USEC=") || strings.HasSuffix(got, "=0") {

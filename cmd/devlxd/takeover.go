@@ -100,6 +100,12 @@ func (d *daemon) takeOver(p *predecessor) (err error) {
 		return err
 	}
 	d.lock = p.file(0, lockName)
+	if err = d.inheritMetrics(p); err != nil {
+		return err
+	}
+	if err = d.confine(); err != nil {
+		return err
+	}
 	if err = d.newServer(); err != nil {
 		return err
 	}
@@ -115,7 +121,7 @@ func (d *daemon) takeOver(p *predecessor) (err error) {
 	if _, err = awaitStep(p.conn, stepLoad, nil, times.Freeze+times.Prepare); err != nil {
 		return err
 	}
-	if d.store, err = store.Open(d.cfg.StateDir, d.server.Registry(), d.binder, d.cfg.Log); err != nil {
+	if d.store, err = store.Open(d.cfg.StateDir, d.server.Registry(), d.binder, d.cfg.Log, store.WithFaults(d.faults)); err != nil {
 		return err
 	}
 	if err = sendStep(p.conn, stepLoaded, nil, times.Load); err != nil {
@@ -145,7 +151,7 @@ func (d *daemon) commit(p *predecessor, taken *server.Takeover, c *commit) error
 	pause := float64((monotonic() - time.Duration(c.Paused)).Microseconds()) / 1000
 	d.takenOver = &admin.TakenOver{At: time.Now(), Pause: pause, PID: p.hello.PID, Version: p.hello.Version, Connections: connections}
 	d.upgrades.WithLabelValues(upgradeTakenOver.String()).Inc()
-	if err := d.adoptListeners(p); err != nil {
+	if err := d.adoptAdmin(p); err != nil {
 		return err
 	}
 	d.admin.Loaded(d.store)
@@ -157,8 +163,21 @@ func (d *daemon) commit(p *predecessor, taken *server.Takeover, c *commit) error
 	return sendStep(p.conn, stepServing, serving{Connections: connections, Pause: pause}, d.cfg.UpgradeTimes.Serve)
 }
 
-// adoptListeners serves the admin API and the metrics where the predecessor did.
-func (d *daemon) adoptListeners(p *predecessor) error {
+// inheritMetrics takes over the port of the metrics, or opens it where the predecessor has none, which may take a privilege.
+func (d *daemon) inheritMetrics(p *predecessor) (err error) {
+	if !p.hello.Metrics {
+		return d.listenMetrics()
+	}
+	if d.metricsOff() {
+		return nil // p closes it
+	}
+	f := p.file(2, "metrics")
+	d.metricsListener, err = net.FileListener(f)
+	return errors.Join(err, f.Close())
+}
+
+// adoptAdmin serves the admin API where the predecessor did, and the metrics.
+func (d *daemon) adoptAdmin(p *predecessor) error {
 	f := p.file(1, fdNameAdmin)
 	var ln net.Listener
 	var err error
@@ -172,18 +191,6 @@ func (d *daemon) adoptListeners(p *predecessor) error {
 		return err
 	}
 	d.serveAdmin(ln)
-	if !p.hello.Metrics {
-		return d.listenMetrics()
-	}
-	m := p.file(2, "metrics")
-	tcp, err := net.FileListener(m)
-	if err = errors.Join(err, m.Close()); err != nil {
-		return err
-	}
-	if d.metricsOff() {
-		return tcp.Close()
-	}
-	d.serveMetrics(tcp)
 	return nil
 }
 
@@ -207,11 +214,13 @@ func (d *daemon) newServer() (err error) {
 		return fmt.Errorf("cannot identify peers on this kernel: %w", err)
 	}
 	d.logProbe()
-	d.server, err = server.New(server.Options{Dialect: d.cfg.Dialect, Loops: d.cfg.Loops, Host: d.host, Log: d.cfg.Log})
+	d.server, err = server.New(server.Options{
+		Dialect: d.cfg.Dialect, Loops: d.cfg.Loops, Limits: d.cfg.Limits, Host: d.host, Log: d.cfg.Log, Faults: d.faults,
+	})
 	if err != nil {
 		return err
 	}
 	d.server.Start()
-	d.binder, err = server.NewBinder(d.host, d.server.Registry(), d.cfg.Log)
+	d.binder, err = server.NewBinder(d.host, d.server.Registry(), d.cfg.Log, d.faults)
 	return err
 }

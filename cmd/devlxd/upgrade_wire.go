@@ -57,7 +57,6 @@ type greeting struct {
 	Admin    place              `json:"admin,omitzero"`
 	Metrics  bool               `json:"metrics,omitempty"`
 	PidNS    bool               `json:"pid_ns,omitempty"` // a privileged container is known
-	Stored   bool               `json:"stored,omitempty"` // systemd keeps the guest socket
 	Upgrades map[string]float64 `json:"upgrades,omitempty"`
 }
 

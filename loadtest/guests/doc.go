@@ -20,6 +20,12 @@
 // answer on one socket that they all inherit. So a guest costs the calling process
 // no descriptor, which leaves its limit (RLIMIT_NOFILE) to the connections.
 //
+// # Jobs
+//
+// Guests can also work by themselves ([Set.Launch]): flood the server from several
+// processes, or ask for the container's secret over and over and compare. What they
+// have seen is counted in the shared memory ([Set.Counts]).
+//
 // # Real containers
 //
 // [Options.Attach] starts guests in containers that exist already, of any runtime,
@@ -46,6 +52,8 @@
 // # Concurrency
 //
 // [Set.SetSocket], [Set.Connect] and [Set.Receive] are for one goroutine at a time;
-// it may call them from the function that Receive calls. Everything else is safe for
-// concurrent use, also beside these, except Close, which comes last.
+// it may call them from the function that Receive calls. [Set.Launch] and [Set.Halt] are
+// for one goroutine at a time for each guest, which has no connections under way.
+// Everything else is safe for concurrent use, also beside these, except Close, which
+// comes last.
 package guests

@@ -17,6 +17,12 @@ var (
 	ErrNoSocket = errors.New("no socket to connect to: call SetSocket first")
 	// ErrBusy: a command is under way.
 	ErrBusy = errors.New("connections asked for before are not all received: call Receive until they are")
+	// ErrJob: the job is none that a guest can do.
+	ErrJob = errors.New("not a job of a guest: ask for a flood of 1 to 256 connections and 1 to 128 requests at once, or a probe of 1 to 64 processes")
+	// ErrAttached: guests in containers that exist do no jobs.
+	ErrAttached = errors.New("guests in containers that exist make connections only")
+	// ErrWorking: the processes of a job did not end.
+	ErrWorking = errors.New("the processes of a guest's job did not end in time")
 	// ErrStopped: the guest does not run.
 	ErrStopped = errors.New("the guest has stopped: restart it")
 	// ErrEnded: the helper process has ended, and all guests with it.

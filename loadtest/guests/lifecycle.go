@@ -59,6 +59,7 @@ func (s *Set) guestStarted(r report, pidfd int) {
 	defer g.mu.Unlock()
 	g.running, g.pid, g.dir, g.cgroupID = true, pid, dir, id
 	g.life++
+	g.working = false
 }
 
 // guestEnded notes the end of a guest that runs, and wakes Receive to account for what it was told to do. It is called when the
@@ -110,7 +111,14 @@ func (s *Set) stop(i int) error {
 // namespaces and its cgroup id are others.
 //
 // Errors: as of [Start] and [Set.Stop].
-func (s *Set) Restart(i int) (pid int, err error) {
+func (s *Set) Restart(i int) (pid int, err error) { return s.RestartAs(i, 0) }
+
+// RestartAs is Restart with the pid that the guest shall have (clone(2), set_tid): that of another guest which has stopped, to see
+// whether a server takes one for the other. It gets another one where the wanted pid is taken or may not be chosen (which takes
+// CAP_CHECKPOINT_RESTORE), and in a container that exists.
+//
+// Errors: as of [Start] and [Set.Stop].
+func (s *Set) RestartAs(i, want int) (pid int, err error) {
 	s.asking.Lock()
 	defer s.asking.Unlock()
 	if err := s.stop(i); err != nil {
@@ -119,7 +127,7 @@ func (s *Set) Restart(i int) (pid int, err error) {
 	if len(s.attach) > 0 {
 		err = s.attachGuest(context.Background(), i)
 	} else {
-		err = s.helper.send(command{op: opStart, first: uint32(i), count: 1})
+		err = s.helper.send(command{op: opStart, first: uint32(i), count: 1, pid: uint32(want)})
 		if err == nil {
 			err = s.restarted(i)
 		}

@@ -64,6 +64,7 @@ type guest struct {
 	pid      int
 	dir      string // of its cgroup
 	cgroupID uint64
+	working  bool // processes of a job run
 
 	// The newest command; of the goroutine that connects.
 	seq     uint32

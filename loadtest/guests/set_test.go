@@ -24,7 +24,9 @@ func TestLayoutOfShared(t *testing.T) {
 		{"family", unsafe.Offsetof(h.family), 12}, {"path", unsafe.Offsetof(h.path), 14},
 		{"base", unsafe.Offsetof(h.base), 124}, {"uidMap", unsafe.Offsetof(h.uidMap), 188},
 		{"gidMap", unsafe.Offsetof(h.gidMap), 220}, {"header", unsafe.Sizeof(h), 256},
-		{"count", unsafe.Offsetof(p.count), 4}, {"slot", unsafe.Sizeof(p), 32},
+		{"count", unsafe.Offsetof(p.count), 4}, {"done", unsafe.Offsetof(p.done), 24}, {"job", unsafe.Offsetof(p.job), 32},
+		{"settled", unsafe.Offsetof(p.job.settled), 20}, {"secret", unsafe.Offsetof(p.job.secret), 32},
+		{"counts", unsafe.Offsetof(p.counts), 96}, {"wrong", unsafe.Offsetof(p.wrong), 192}, {"slot", unsafe.Sizeof(p), 256},
 	} {
 		if c.got != c.want {
 			t.Errorf("%s is at or has %d, in guest.h %d", c.what, c.got, c.want)

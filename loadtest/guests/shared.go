@@ -35,9 +35,22 @@ type header struct {
 
 // slot is struct slot of helper/guest.h. The fields that are not named are the helper's.
 type slot struct {
-	seq   uint32 // futex; stored last, with the other fields in place
-	count uint32
-	_     [6]uint32
+	seq    uint32 // futex; stored last, with the other fields in place
+	count  uint32
+	_      [4]uint32
+	done   uint32
+	_      uint32
+	job    job
+	counts [counters]uint64
+	wrong  [64]byte
+}
+
+// job is struct job of helper/guest.h.
+type job struct {
+	kind, mix, connections, pipeline, period, settled uint32
+
+	_      [2]uint32
+	secret [SecretLen]byte
 }
 
 // shared is the memory that all guests see.
@@ -88,6 +101,13 @@ func (s *shared) setPath(path string) {
 func (s *shared) command(i int, seq uint32, n int) error {
 	p := &s.slots[i]
 	p.count = uint32(n)
+	p.job.kind = jobConnect
+	return s.order(i, seq)
+}
+
+// order wakes guest i for the command that its slot has.
+func (s *shared) order(i int, seq uint32) error {
+	p := &s.slots[i]
 	atomic.StoreUint32(&p.seq, seq)
 	_, _, errno := unix.RawSyscall(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&p.seq)), futexWake, 1)
 	if errno != 0 {

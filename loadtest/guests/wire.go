@@ -31,11 +31,12 @@ const (
 // command goes to the helper.
 type command struct {
 	op, first, count uint32
+	pid              uint32 // that one guest has to have as seen by the helper; 0: any
 }
 
 func (c command) bytes() []byte {
 	b := make([]byte, 0, commandSize)
-	for _, n := range [...]uint32{c.op, c.first, c.count, 0} {
+	for _, n := range [...]uint32{c.op, c.first, c.count, c.pid} {
 		b = binary.NativeEndian.AppendUint32(b, n)
 	}
 	return b

@@ -30,6 +30,9 @@ type Axis struct {
 // Micros is the Format of an axis in microseconds.
 func Micros(us float64) string { return duration(us) }
 
+// Bytes is the Format of an axis in bytes.
+func Bytes(n float64) string { return size(n) }
+
 // Tick is a label of an axis.
 type Tick struct {
 	At   float64

@@ -31,7 +31,7 @@ type named struct{ Name, Text string }
 
 // WriteHTML writes a result as one page that refers to nothing else.
 func WriteHTML(w io.Writer, r *Result) error {
-	return writePage(w, &page{Title: r.Scenario + " against " + r.Target, Machine: r.Machine, Sections: []section{newSection([]Result{*r})}})
+	return writePage(w, &page{Title: r.Scenario + " against " + r.Target, Machine: r.Machine, Sections: append([]section{newSection([]Result{*r})}, curves(r.Curves)...)})
 }
 
 // WriteComparisonHTML writes a comparison as one page that refers to nothing else. Its curves come behind the scenarios.
@@ -40,14 +40,20 @@ func WriteComparisonHTML(w io.Writer, c *Comparison) error {
 	for _, group := range c.Scenarios() {
 		p.Sections = append(p.Sections, newSection(group))
 	}
-	for _, chart := range c.Curves {
+	p.Sections = append(p.Sections, curves(c.Curves)...)
+	return writePage(w, p)
+}
+
+// curves has a section for each chart.
+func curves(charts []*Chart) (sections []section) {
+	for _, chart := range charts {
 		s := section{Title: chart.Title, Charts: []*Chart{chart}}
 		for _, l := range chart.Lines {
 			s.Targets = append(s.Targets, l.Name)
 		}
-		p.Sections = append(p.Sections, s)
+		sections = append(sections, s)
 	}
-	return writePage(w, p)
+	return sections
 }
 
 func newSection(group []Result) section {

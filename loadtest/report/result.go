@@ -38,7 +38,9 @@ type Result struct {
 	// Server is nil where the server's process is not known.
 	Server *Server `json:"server"`
 	// Values are what only this scenario has, such as the time that a container took to boot.
-	Values  []Value  `json:"values,omitempty"`
+	Values []Value `json:"values,omitempty"`
+	// Curves show how something developed in the run.
+	Curves  []*Chart `json:"curves,omitempty"`
 	Machine *Machine `json:"machine,omitempty"`
 }
 

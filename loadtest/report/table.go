@@ -19,10 +19,13 @@ func WriteSummary(w io.Writer, r *Result) error {
 	t := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
 	fmt.Fprintf(t, "  %s\t%s\t%s/s\t%s errors\t%s lost\n", r.Unit, count(float64(r.Requests)), count(r.RPS),
 		count(float64(r.Errors)), count(float64(r.Lost)))
-	l := r.Latency
-	fmt.Fprintf(t, "  latency\tp50 %s\tp90 %s\tp99 %s\tp99.9 %s\tmax %s\n", duration(l.P50), duration(l.P90), duration(l.P99),
-		duration(l.P999), duration(l.Max))
-	if s := r.Server; s != nil {
+	if l := r.Latency; l.Max > 0 {
+		fmt.Fprintf(t, "  latency\tp50 %s\tp90 %s\tp99 %s\tp99.9 %s\tmax %s\n", duration(l.P50), duration(l.P90), duration(l.P99),
+			duration(l.P999), duration(l.Max))
+	}
+	if s := r.Server; s != nil && s.CPUPerRequest == 0 {
+		fmt.Fprintf(t, "  server\tRSS %s to %s\n", size(float64(s.RSSBefore)), size(float64(s.RSSAfter)))
+	} else if s != nil {
 		fmt.Fprintf(t, "  server\t%s CPU each\tRSS %s to %s\t%s a connection\n", duration(s.CPUPerRequest), size(float64(s.RSSBefore)),
 			size(float64(s.RSSAfter)), size(s.BytesPerConnection))
 	}

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"devlxd/admin"
@@ -17,6 +19,13 @@ import (
 // registrars is how many containers are registered at once: enough that the admin API is never idle, few enough that its limit on
 // connections is far.
 const registrars = 4
+
+// The quotas of a daemon that is started here, unless the environment says otherwise. A few emulated containers ask as much as a whole host
+// does; what the quotas cost is measured, so they are there, and only out of reach. A variable, so that older binaries start as well.
+const (
+	limitsEnv = "DEVLXD_LIMITS"
+	limits    = "connections=1000000,subscribers=1000000,requests=1000000000,bytes=1000000000,images=1000000"
+)
 
 // Devlxd is a devlxd daemon.
 type Devlxd struct {
@@ -30,13 +39,17 @@ type Devlxd struct {
 	binary string
 	dir    *workDir
 	proc   *process
+	heir   *heir // that took over from proc; nil: none has
 
 	mu     sync.Mutex
-	added  []string // containers to be removed from a daemon that was found
+	added  map[string]bool // containers to be removed from a daemon that was found
 	images []string
 }
 
-var _ Target = (*Devlxd)(nil)
+var (
+	_ Remover  = (*Devlxd)(nil)
+	_ Upgrader = (*Devlxd)(nil)
+)
 
 // StartDevlxd starts a daemon of its own on a temporary store; binary "" looks for one (see [FindDevlxd]).
 func StartDevlxd(ctx context.Context, binary string) (*Devlxd, error) {
@@ -61,17 +74,23 @@ func newDevlxd(runDir string) *Devlxd {
 	adminSocket := filepath.Join(runDir, admin.SocketName)
 	return &Devlxd{
 		name: "devlxd", socket: filepath.Join(runDir, "guest", "sock"),
-		admin: client.New(adminSocket), metrics: unixClient(adminSocket),
+		admin: client.New(adminSocket), metrics: unixClient(adminSocket), added: make(map[string]bool),
 	}
 }
 
 func (d *Devlxd) start(ctx context.Context) (err error) {
-	d.proc, err = startProcess(exec.Command(d.binary, "serve", "--run-dir", filepath.Join(d.dir.path, "run"),
-		"--state-dir", filepath.Join(d.dir.path, "state"), "--metrics", "off"))
+	cmd := exec.Command(d.binary, "serve", "--run-dir", filepath.Join(d.dir.path, "run"),
+		"--state-dir", filepath.Join(d.dir.path, "state"), "--metrics", "off")
+	if os.Getenv(limitsEnv) == "" {
+		cmd.Env = append(os.Environ(), limitsEnv+"="+limits)
+	}
+	d.proc, err = startProcess(cmd)
 	if err != nil {
 		return err
 	}
+	d.mu.Lock()
 	d.pid = d.proc.cmd.Process.Pid
+	d.mu.Unlock()
 	if err := d.proc.awaitSocket(ctx, d.socket); err != nil {
 		return errors.Join(err, d.proc.stop())
 	}
@@ -115,7 +134,11 @@ func (d *Devlxd) Name() string { return d.name }
 func (d *Devlxd) Socket() string { return d.socket }
 
 // PID implements Target.
-func (d *Devlxd) PID() int { return d.pid }
+func (d *Devlxd) PID() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.pid
+}
 
 // Features implements Target.
 func (d *Devlxd) Features() Feature { return Identity | Routes | Events | Images | Lifecycle }
@@ -131,7 +154,7 @@ func (d *Devlxd) Register(ctx context.Context, containers []Container, done func
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for i := range containers {
-		d.added = append(d.added, containers[i].Name)
+		d.added[containers[i].Name] = true
 	}
 	return err
 }
@@ -189,6 +212,17 @@ func (d *Devlxd) Bind(ctx context.Context, container string, pid int) error {
 	return d.admin.Bind(ctx, container, admin.BindPost{PID: pid})
 }
 
+// Remove implements Remover.
+func (d *Devlxd) Remove(ctx context.Context, container string) error {
+	if err := d.admin.RemoveContainer(ctx, container); err != nil && !client.IsNotFound(err) {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.added, container)
+	return nil
+}
+
 // Image implements Target.
 func (d *Devlxd) Image(ctx context.Context, path string) (string, error) {
 	f, err := os.Open(path)
@@ -213,7 +247,7 @@ func (d *Devlxd) Counters(ctx context.Context) (map[string]float64, error) {
 
 // Restart implements Target. The daemon finds its containers again in the store.
 func (d *Devlxd) Restart(ctx context.Context) error {
-	if d.proc == nil {
+	if d.proc == nil || d.heir != nil {
 		return ErrUnsupported
 	}
 	if err := d.proc.stop(); err != nil {
@@ -225,12 +259,16 @@ func (d *Devlxd) Restart(ctx context.Context) error {
 // Close implements Target.
 func (d *Devlxd) Close() error {
 	d.metrics.CloseIdleConnections()
+	if d.heir != nil {
+		return errors.Join(d.heir.stop(), d.dir.remove())
+	}
 	if d.proc != nil {
 		return errors.Join(d.proc.stop(), d.dir.remove())
 	}
 	ctx := context.Background()
-	err := parallel(ctx, len(d.added), nil, func(ctx context.Context, i int) error {
-		if err := d.admin.RemoveContainer(ctx, d.added[i]); err != nil && !client.IsNotFound(err) {
+	added := slices.Collect(maps.Keys(d.added))
+	err := parallel(ctx, len(added), nil, func(ctx context.Context, i int) error {
+		if err := d.admin.RemoveContainer(ctx, added[i]); err != nil && !client.IsNotFound(err) {
 			return err
 		}
 		return nil

@@ -22,7 +22,7 @@ func unixClient(socket string) *http.Client {
 // MaxPause is what the longest pause for garbage collection, in seconds, is called among the counters of a Go program.
 const MaxPause = "go_gc_duration_seconds"
 
-// scrape reads counters, gauges and the counts of histograms, each summed over its labels, and the largest value of a summary.
+// scrape reads counters, gauges, and the counts and (NAME_sum) sums of histograms, each summed over its labels, and the largest value of a summary.
 func scrape(ctx context.Context, c *http.Client, url string) (map[string]float64, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -42,6 +42,9 @@ func scrape(ctx context.Context, c *http.Client, url string) (map[string]float64
 	for name, family := range families {
 		for _, m := range family.GetMetric() {
 			totals[name] += value(m)
+			if h := m.GetHistogram(); h != nil {
+				totals[name+"_sum"] += h.GetSampleSum()
+			}
 		}
 	}
 	return totals, nil

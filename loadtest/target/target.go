@@ -58,6 +58,20 @@ type Target interface {
 	Close() error
 }
 
+// Remover is a target that can forget a container, so that it can be known by another name.
+type Remover interface {
+	Target
+	// Remove takes a container out, whether it runs or not.
+	Remove(ctx context.Context, container string) error
+}
+
+// Upgrader is a target whose process can hand over to a new one while it serves.
+type Upgrader interface {
+	Target
+	// Upgrade returns when the new process serves. ErrUnsupported: this build cannot.
+	Upgrade(ctx context.Context) error
+}
+
 // Named is a target under another name.
 func Named(t Target, name string) Target { return named{t, name} }
 

@@ -62,6 +62,15 @@ func ReadUsage(pid int) (Usage, error) {
 	return u, nil
 }
 
+// OpenFiles counts the descriptors of a process (proc_pid_fd(5)).
+func OpenFiles(pid int) (int, error) {
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	if err != nil {
+		return 0, fmt.Errorf("cannot count the open files of the server: %w", err)
+	}
+	return len(entries), nil
+}
+
 // Pin binds all threads of a process to the given CPUs. Threads that it makes later inherit them.
 func Pin(pid int, cpus ...int) error {
 	var set unix.CPUSet

@@ -150,7 +150,7 @@ func TestCommitNotConfirmed(t *testing.T) {
 	}
 	h.want(h.UpdateConfig("c", map[string]string{"user.a": "1"}, nil), source.ErrStorage, "restart devlxd")
 	h.want(h.RemoveContainer("c"), source.ErrStorage, "restart devlxd")
-	if !strings.Contains(h.logs.String(), "ERROR state file is not written any more") {
+	if !strings.Contains(h.logs.String(), "ERROR changes are refused for good") {
 		t.Errorf("the log does not say that the store has stopped:\n%s", h.logs)
 	}
 	h.reopen()

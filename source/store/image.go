@@ -37,7 +37,7 @@ func (s *Store) ImportImage(meta, rootfs io.Reader, o source.ImageOptions) (regi
 		rec.typ = source.TypeContainer
 	}
 	// LXD: the fingerprint is the SHA-256 of the file, or of metadata and rootfs one after the other.
-	in := &intake{dir: s.images, whole: sha256.New(), limit: s.opts.maxImage}
+	in := &intake{dir: s.images, whole: sha256.New(), limit: s.opts.maxImage, faults: s.opts.faults}
 	first, err := in.receive(meta)
 	if err != nil {
 		return registry.Image{}, err
@@ -96,10 +96,12 @@ func (s *Store) adopt(rec *imageRecord, parts []*part) (registry.Image, error) {
 	}
 	err := s.place(fp, parts)
 	if err == nil {
+		s.opts.faults.Leave(imagesKinds[:]...)
 		err = s.commit(doing, func(tx *bbolt.Tx) error {
 			return errors.Join(put(tx, bucketImages, []byte(fp), rec.encode()), remove(tx, bucketUnfinished, []byte(fp)))
 		})
 	} else {
+		s.opts.faults.Enter(diskOf(err).images, "error", err)
 		err = storageError(doing, err)
 	}
 	if err != nil {

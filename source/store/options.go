@@ -1,6 +1,10 @@
 package store
 
-import "time"
+import (
+	"time"
+
+	"devlxd/fault"
+)
 
 const (
 	// DefaultLockTimeout is how long Open waits for another process to give the directory up.
@@ -12,6 +16,7 @@ const (
 type options struct {
 	lockTimeout time.Duration
 	maxImage    int64
+	faults      *fault.Board
 }
 
 // Option changes a default of Open.
@@ -23,3 +28,7 @@ func WithLockTimeout(d time.Duration) Option { return func(o *options) { o.lockT
 
 // WithMaxImage sets the largest image in bytes, metadata and rootfs together.
 func WithMaxImage(n int64) Option { return func(o *options) { o.maxImage = n } }
+
+// WithFaults sets the board that is told when the disk refuses changes and when it takes them again. The default is one of the
+// store's own, which logs.
+func WithFaults(b *fault.Board) Option { return func(o *options) { o.faults = b } }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 
+	"devlxd/fault"
 	"devlxd/source"
 )
 
@@ -31,13 +32,21 @@ type intake struct {
 	whole hash.Hash // of all parts
 	limit int64     // of all parts in bytes
 	got   int64
+
+	faults *fault.Board
+}
+
+// failed says that the disk did not take an image.
+func (in *intake) failed(err error) error {
+	in.faults.Enter(diskOf(err).images, "error", err)
+	return storageError("receive the image", err)
 }
 
 // receive reads r into a new file. It is on disk on return, and gone on error.
 func (in *intake) receive(r io.Reader) (*part, error) {
 	f, err := os.CreateTemp(in.dir, tempPrefix+"*") // 0600
 	if err != nil {
-		return nil, storageError("receive the image", err)
+		return nil, in.failed(err)
 	}
 	p := &part{path: f.Name()}
 	if err := in.fill(p, f, r); err != nil {
@@ -47,7 +56,7 @@ func (in *intake) receive(r io.Reader) (*part, error) {
 	}
 	if err := errors.Join(f.Sync(), f.Close()); err != nil {
 		p.discard()
-		return nil, storageError("receive the image", err)
+		return nil, in.failed(err)
 	}
 	return p, nil
 }
@@ -59,7 +68,7 @@ func (in *intake) fill(p *part, f *os.File, r io.Reader) (err error) {
 		if from.err != nil {
 			return fmt.Errorf("cannot read the image after %d bytes: %w", p.size, err)
 		}
-		return storageError("receive the image", err)
+		return in.failed(err)
 	}
 	switch {
 	case p.size > left:
@@ -70,7 +79,7 @@ func (in *intake) fill(p *part, f *os.File, r io.Reader) (err error) {
 	in.got += p.size
 	head := make([]byte, headLen)
 	if _, err := f.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
-		return storageError("receive the image", err)
+		return in.failed(err)
 	}
 	p.ext = extension(head)
 	return nil

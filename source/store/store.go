@@ -12,6 +12,7 @@ import (
 	"go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
 
+	"devlxd/fault"
 	"devlxd/registry"
 	"devlxd/source"
 )
@@ -50,6 +51,9 @@ func Open(dir string, reg *registry.Registry, binder source.Binder, log *slog.Lo
 	s.opts = options{lockTimeout: DefaultLockTimeout, maxImage: DefaultMaxImage}
 	for _, o := range opts {
 		o(&s.opts)
+	}
+	if s.opts.faults == nil {
+		s.opts.faults = fault.NewBoard(log, nil)
 	}
 	if err := os.MkdirAll(s.dir, dirMode); err != nil {
 		return nil, storageError("create the state directory", err)
@@ -91,9 +95,9 @@ func (s *Store) Close() error {
 	}
 	s.closed = true
 	var err error
-	var f *fault
+	var b *breakdown
 	switch {
-	case errors.As(s.broken, &f):
+	case errors.As(s.broken, &b):
 		// After a fault inside bbolt its locks may be held for ever. Its map ends with the process, and would keep the file
 		// locked until then.
 		err = errors.Join(unix.Flock(int(s.file.Fd()), unix.LOCK_UN), s.file.Close())
@@ -136,6 +140,7 @@ func (s *Store) commit(doing string, fn func(tx *bbolt.Tx) error) error {
 		})
 	})
 	if err == nil {
+		s.opts.faults.Leave(stateKinds[:]...)
 		return nil
 	}
 	return s.settle(doing, id, err)
@@ -153,37 +158,38 @@ func (s *Store) settle(doing string, id int, cause error) error {
 		})
 	}
 	if s.broken != nil {
-		s.log.Error("state file is not written any more", "file", filepath.Join(s.dir, stateName), "error", s.broken)
-		return storageError(doing, s.broken)
+		s.opts.faults.Enter(fault.StateStopped, "file", filepath.Join(s.dir, stateName), "error", s.broken)
+		return fmt.Errorf("cannot %s: %w: %w; check the disk that holds the state directory, then restart devlxd", doing, source.ErrStorage, s.broken)
 	}
+	s.opts.faults.Enter(diskOf(cause).state, "file", filepath.Join(s.dir, stateName), "error", cause)
 	return storageError(doing, cause)
 }
 
-// fence stops all further use after a fault.
+// fence stops all further use after a breakdown.
 func (s *Store) fence(err error) error {
-	var f *fault
-	if errors.As(err, &f) && s.broken == nil {
+	var b *breakdown
+	if errors.As(err, &b) && s.broken == nil {
 		s.broken = err
-		s.log.Error("fault in the state file", "file", filepath.Join(s.dir, stateName), "error", err, "stack", f.stack)
+		s.opts.faults.Enter(fault.StateStopped, "file", filepath.Join(s.dir, stateName), "error", err, "stack", b.stack)
 	}
 	return err
 }
 
-// fault is a panic or memory fault inside bbolt: the file changed under the map, or the disk failed to give a page.
-type fault struct {
+// breakdown is a panic or memory fault inside bbolt: the file changed under the map, or the disk failed to give a page.
+type breakdown struct {
 	cause any
 	stack string
 }
 
-func (f *fault) Error() string { return fmt.Sprintf("the state file cannot be read: %v", f.cause) }
+func (b *breakdown) Error() string { return fmt.Sprintf("the state file cannot be read: %v", b.cause) }
 
-// guard runs fn and returns a panic as *fault. A page that the disk does not give is SIGBUS in a memory map, which would
+// guard runs fn and returns a panic as *breakdown. A page that the disk does not give is SIGBUS in a memory map, which would
 // end the daemon of all guests for the sake of one change.
 func guard(fn func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
-			err = &fault{cause: p, stack: string(debug.Stack())}
+			err = &breakdown{cause: p, stack: string(debug.Stack())}
 		}
 	}()
 	return fn()

@@ -17,6 +17,7 @@ type Case struct {
 	Line  int
 	Max   int // message size limit of the server, in bytes; 0: its default
 	Chop  int // ChopNone, ChopFrame or the size of one write in bytes
+	Times int // how often the steps as written are in Steps; 0: once
 	Steps []Step
 }
 

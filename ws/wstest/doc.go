@@ -41,7 +41,7 @@
 // "ab"*20. A close may have a status code before them. The opcode "..." stands
 // for more payload of the frame before, whose header claims it.
 //
-// Before the steps there may be "max N", a message size limit to set, and "chop
-// frame" or "chop N": write frame by frame or in parts of N bytes, where that
-// is what the case is about.
+// Before the steps there may be "max N", a message size limit to set, "times N":
+// all steps happen N times, and "chop frame" or "chop N": write frame by frame or
+// in parts of N bytes, where that is what the case is about.
 package wstest

@@ -66,8 +66,12 @@ func Parse(file, text string) ([]Case, error) {
 	return cases, nil
 }
 
-// finish ends a case in which the server has no reason to close.
+// finish repeats the steps, and ends a case in which the server has no reason to close.
 func (c *Case) finish() {
+	once := c.Steps
+	for range c.Times - 1 {
+		c.Steps = append(c.Steps, once...)
+	}
 	for _, s := range c.Steps {
 		if s.Kind == Answer && s.Event.Op == ws.OpClose {
 			return
@@ -98,8 +102,10 @@ func (c *Case) addLine(line string) error {
 			return nil
 		}
 		return parseInt(rest, &c.Chop)
+	case "times":
+		return parseInt(rest, &c.Times)
 	}
-	return fmt.Errorf("a line must begin with <, =, >, max or chop: %q", word)
+	return fmt.Errorf("a line must begin with <, =, >, max, chop or times: %q", word)
 }
 
 func parseInt(s string, to *int) error {

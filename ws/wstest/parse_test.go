@@ -29,6 +29,7 @@ func TestNumbers(t *testing.T) {
 		"6.1": 3, "6.2": 4, "6.3": 2, "6.4": 4, "6.5": 5, "6.6": 11, "6.7": 4, "6.8": 2, "6.9": 4,
 		"6.10": 3, "6.11": 5, "6.12": 8, "6.13": 5, "6.14": 10, "6.15": 1, "6.16": 3, "6.17": 5,
 		"6.18": 5, "6.19": 5, "6.20": 7, "6.21": 8, "6.22": 34, "6.23": 7,
+		"9.1": 6, "9.2": 6, "9.3": 9, "9.4": 9, "9.5": 6, "9.6": 6, "9.7": 6, "9.8": 6,
 		"7.1": 6, "7.3": 6, "7.5": 1, "7.7": 13, "7.9": 9, "7.13": 2, "10.1": 1, "D": 29,
 	}
 	want := map[string]bool{}
@@ -113,7 +114,7 @@ func TestParseErrors(t *testing.T) {
 	for _, line := range []string{
 		"? what", "< nothing", "< op1", "< op16", "< text loud", "< text \"open", "< text \"a\"*0", "< text \"a\"*b",
 		"< close 1e3", "< close 70000", "< text claims x", "< text each 0", "= cont \"\"", "= op3", "= text more \"a\"",
-		"= close 1 2", "> text \"echo\"", "max 0", "max lots", "chop never",
+		"= close 1 2", "> text \"echo\"", "max 0", "max lots", "chop never", "times 0",
 	} {
 		t.Run(line, func(t *testing.T) {
 			_, err := wstest.Parse("f", "1 Title\n  "+line+"\n")
@@ -147,5 +148,15 @@ func TestWrites(t *testing.T) {
 				t.Errorf("writes are %x; want %x together", writes, all)
 			}
 		})
+	}
+}
+
+func TestTimes(t *testing.T) {
+	cases, err := wstest.Parse("f", "1 Title\n times 3\n < ping \"a\"\n > pong \"a\"\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(cases[0].Events(wstest.Answer)); n != 4 { // and a close
+		t.Errorf("%d answers; want 3 pongs and a close", n)
 	}
 }

@@ -21,14 +21,14 @@ build() {
 	local arch=$1 compiler=$2 folder=$3
 	shift 3
 	command -v "$compiler" >/dev/null || { echo "build.sh: no $compiler: install the Debian package that has it" >&2; exit 2; }
-	"$compiler" "${flags[@]}" "$@" -o "$folder/guest_$arch.elf" guest.c spawner.c
+	"$compiler" "${flags[@]}" "$@" -o "$folder/guest_$arch.elf" guest.c job.c spawner.c
 }
 
 build_all() {
 	local native=gcc
 	[ "$(uname -m)" = x86_64 ] || native=x86_64-linux-gnu-gcc
 	build amd64 "$native" "$1" -fcf-protection=none
-	build arm64 aarch64-linux-gnu-gcc "$1"
+	build arm64 aarch64-linux-gnu-gcc "$1" -mno-outline-atomics
 }
 
 case ${1-} in

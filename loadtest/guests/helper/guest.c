@@ -126,6 +126,25 @@ static void connect_all(u32 index, u32 seq, u32 count)
 	flush(&b, LAST_OF_COMMAND);
 }
 
+/* Forks the processes of a job. One that cannot be forked counts as connections that failed. */
+static void start_job(u32 index, u32 seq)
+{
+	struct slot *s = &SLOTS[index];
+	u32 processes = s->job.kind == JOB_PROBE ? s->job.mix : s->job.kind == JOB_FLOOD ? FLOODS : 0;
+
+	for (u32 i = 0; i < processes; i++) {
+		int pid;
+
+		if (s->job.kind == JOB_FLOOD && !(s->job.mix >> i & 1))
+			continue;
+		pid = fork_with(0, -1, 0);
+		if (pid == 0)
+			job_main(index, seq, i);
+		if (pid < 0)
+			__atomic_fetch_add(&s->counts[COUNT_NO_CONNECT], 1, __ATOMIC_RELAXED);
+	}
+}
+
 /* Becomes root of the user namespace. */
 static long become_root(int attached)
 {
@@ -168,6 +187,14 @@ void guest_main(u32 index, u32 seen, int attached)
 	for (;;) {
 		await(&s->seq, seen, attached);
 		seen = load(&s->seq);
-		connect_all(index, seen, s->count);
+		/* The processes of a job see that it is over. With SIGCHLD ignored, wait4(2) returns when the last of them has ended. */
+		do
+			r = sys4(NR_wait4, -1, 0, 0, 0);
+		while (r > 0 || r == -EINTR);
+		store(&s->done, seen);
+		if (s->job.kind == JOB_CONNECT)
+			connect_all(index, seen, s->count);
+		else
+			start_job(index, seen);
 	}
 }

@@ -24,7 +24,21 @@ static void cgroup_name(char *name, u32 index)
 	*name = 0;
 }
 
-/* Removes a cgroup whose processes are dead. The kernel may take a moment longer to see that it is empty. */
+/* Removes the cgroups that the load generator may have made in one: "0" and "1". */
+static void remove_leaves(const char *name)
+{
+	for (char leaf = '0'; leaf < '2'; leaf++) {
+		char path[24], *p = path;
+
+		put_text(&p, name);
+		*p++ = '/';
+		*p++ = leaf;
+		*p = 0;
+		sys3(NR_unlinkat, CGROUP_FD, path, AT_REMOVEDIR);
+	}
+}
+
+/* Removes a guest's cgroup, or that of all, whose processes are dead. The kernel may take a moment longer to see that it is empty. */
 static int remove_cgroup(const char *name)
 {
 	long r = 0;
@@ -33,6 +47,8 @@ static int remove_cgroup(const char *name)
 		r = sys3(NR_unlinkat, CGROUP_FD, name, AT_REMOVEDIR);
 		if (r != -EBUSY)
 			break;
+		if (name[0] == 'g')
+			remove_leaves(name);
 		sleep_ms(1);
 	}
 	return r < 0 ? -r : 0;
@@ -185,7 +201,18 @@ static int open_cgroup(u32 index)
 	return r;
 }
 
-static int start(u32 index)
+/* Forks a guest, with the pid that it has to have if that is not 0 and free, and allowed to be chosen. */
+static long fork_guest(int cgroup, s32 want)
+{
+	s32 tids[2] = { 1, want };
+	long pid = -ENOENT;
+
+	if (want)
+		pid = fork_as(CLONE_NEWUSER | CLONE_NEWPID, cgroup, 0, tids, 2);
+	return pid < 0 ? fork_with(CLONE_NEWUSER | CLONE_NEWPID, cgroup, 0) : pid;
+}
+
+static int start(u32 index, s32 want)
 {
 	struct slot *s = &SLOTS[index];
 	u32 seen = load(&s->seq);
@@ -200,7 +227,7 @@ static int start(u32 index)
 			return -cgroup;
 	}
 	store(&s->go, GO_WAITING);
-	pid = fork_with(CLONE_NEWUSER | CLONE_NEWPID, cgroup, 0);
+	pid = fork_guest(cgroup, want);
 	if (pid == 0)
 		guest_main(index, seen, 0);
 	if (cgroup >= 0)
@@ -314,7 +341,7 @@ static void obey(int epoll)
 	switch (c.op) {
 	case OP_START:
 		for (u32 i = c.first; i < c.first + c.count && i < HEADER->count; i++) {
-			error = start(i);
+			error = start(i, c.count == 1 ? (s32)c.pid : 0);
 			say(SAY_STARTED, i, SLOTS[i].pid, error, 0);
 		}
 		break;

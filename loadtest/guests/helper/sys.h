@@ -18,7 +18,7 @@ typedef int64_t s64;
 
 enum {
 	NR_read = 0, NR_write = 1, NR_close = 3, NR_mmap = 9, NR_rt_sigaction = 13, NR_rt_sigprocmask = 14, NR_nanosleep = 35,
-	NR_socket = 41, NR_connect = 42, NR_sendmsg = 46, NR_recvmsg = 47, NR_wait4 = 61, NR_kill = 62, NR_fcntl = 72,
+	NR_socket = 41, NR_connect = 42, NR_sendto = 44, NR_sendmsg = 46, NR_recvmsg = 47, NR_wait4 = 61, NR_kill = 62, NR_fcntl = 72,
 	NR_setgroups = 116, NR_setresuid = 117, NR_setresgid = 119, NR_prctl = 157, NR_futex = 202, NR_clock_gettime = 228,
 	NR_exit_group = 231, NR_epoll_ctl = 233, NR_waitid = 247, NR_openat = 257, NR_mkdirat = 258, NR_unlinkat = 263,
 	NR_ppoll = 271, NR_epoll_pwait = 281, NR_signalfd4 = 289, NR_epoll_create1 = 291, NR_prlimit64 = 302, NR_setns = 308,
@@ -53,7 +53,7 @@ enum {
 	NR_openat = 56, NR_close = 57, NR_read = 63, NR_write = 64, NR_ppoll = 73, NR_signalfd4 = 74, NR_exit_group = 94,
 	NR_waitid = 95, NR_futex = 98, NR_nanosleep = 101, NR_clock_gettime = 113, NR_kill = 129, NR_rt_sigaction = 134,
 	NR_rt_sigprocmask = 135, NR_setresuid = 147, NR_setresgid = 149, NR_setgroups = 159, NR_prctl = 167, NR_socket = 198,
-	NR_connect = 203, NR_sendmsg = 211, NR_recvmsg = 212, NR_mmap = 222, NR_wait4 = 260, NR_prlimit64 = 261, NR_setns = 268,
+	NR_connect = 203, NR_sendto = 206, NR_sendmsg = 211, NR_recvmsg = 212, NR_mmap = 222, NR_wait4 = 260, NR_prlimit64 = 261, NR_setns = 268,
 };
 
 static inline long sys6(long nr, long a, long b, long c, long d, long e, long f)
@@ -100,7 +100,7 @@ enum { NR_pidfd_send_signal = 424, NR_clone3 = 435, NR_close_range = 436 };
 #define sys5(nr, a, b, c, d, e) sys6(nr, a, b, c, d, e, 0)
 
 enum {
-	ESRCH = 3, EINTR = 4, EAGAIN = 11, ENOMEM = 12, EBUSY = 16, EEXIST = 17, EINVAL = 22, EPIPE = 32, EPROTO = 71, ENOBUFS = 105,
+	ENOENT = 2, ESRCH = 3, EINTR = 4, EAGAIN = 11, ENOMEM = 12, EBUSY = 16, EEXIST = 17, EINVAL = 22, EPIPE = 32, EPROTO = 71, ENOBUFS = 105,
 	ETOOMANYREFS = 109,
 };
 
@@ -113,7 +113,7 @@ enum {
 	SIGKILL = 9, SIGCHLD = 17, SIG_SETMASK = 2, SIG_IGN = 1, SFD_CLOEXEC = O_CLOEXEC, SFD_NONBLOCK = O_NONBLOCK,
 	WNOHANG = 1, WEXITED = 4, WNOWAIT = 0x1000000, P_PID = 1,
 	PR_SET_PDEATHSIG = 1, PR_SET_DUMPABLE = 4, PR_SET_NAME = 15, RLIMIT_NOFILE = 7,
-	POLLIN = 1, POLLERR = 8, POLLHUP = 16, EPOLLIN = 1, EPOLL_CTL_ADD = 1, EPOLL_CLOEXEC = O_CLOEXEC,
+	POLLIN = 1, POLLOUT = 4, POLLERR = 8, POLLHUP = 16, EPOLLIN = 1, EPOLL_CTL_ADD = 1, EPOLL_CLOEXEC = O_CLOEXEC,
 };
 
 #if defined(__aarch64__)
@@ -177,10 +177,13 @@ static inline s64 now(void)
 	return t.sec * 1000000000L + t.nsec;
 }
 
-/* fork is fork(2) with flags; a child in the cgroup that cgroup is open on when that is not negative. */
-static inline int fork_with(u64 flags, int cgroup, int *pidfd)
+/*
+ * fork is fork(2) with flags; a child in the cgroup that cgroup is open on when that is not negative. tids has a pid for each of
+ * count pid namespaces, the innermost first (clone(2), set_tid).
+ */
+static inline int fork_as(u64 flags, int cgroup, int *pidfd, const s32 *tids, u64 count)
 {
-	struct clone_args a = { .flags = flags, .exit_signal = SIGCHLD, .pidfd = (u64)pidfd };
+	struct clone_args a = { .flags = flags, .exit_signal = SIGCHLD, .pidfd = (u64)pidfd, .set_tid = (u64)tids, .set_tid_size = count };
 
 	if (cgroup >= 0) {
 		a.flags |= CLONE_INTO_CGROUP;
@@ -188,5 +191,7 @@ static inline int fork_with(u64 flags, int cgroup, int *pidfd)
 	}
 	return sys2(NR_clone3, &a, sizeof a);
 }
+
+static inline int fork_with(u64 flags, int cgroup, int *pidfd) { return fork_as(flags, cgroup, pidfd, 0, 0); }
 
 #endif

@@ -1,28 +1,11 @@
 package server
 
 import (
-	"context"
 	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
 )
-
-// Pulse reports whether every loop has a turn before ctx is done.
-func (s *Server) Pulse(ctx context.Context) bool {
-	turns := make(chan struct{}, len(s.loops))
-	for _, l := range s.loops {
-		l.post(func() { turns <- struct{}{} })
-	}
-	for range s.loops {
-		select {
-		case <-turns:
-		case <-ctx.Done():
-			return false
-		}
-	}
-	return true
-}
 
 // ListenerFile returns a descriptor of the listening socket, for systemd to keep. It outlives the server.
 func (s *Server) ListenerFile() (*os.File, error) {

@@ -1,0 +1,184 @@
+package server
+
+import (
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// flooded makes containers whose connections have as many requests in their sockets as fit, and goes around until they are known as busy.
+func (m *manual) flooded(containers, connections int) (fds []int) {
+	m.t.Helper()
+	for n := range containers {
+		name := numbered("flood", n)
+		m.rig.container(name, map[string]string{"user.a": "1"})
+		for range connections {
+			fd := m.connect(name)
+			m.fill(fd)
+			fds = append(fds, fd)
+		}
+	}
+	for m.answered() < uint64(containers*4*busyWork) {
+		m.goAround(fds)
+	}
+	return fds
+}
+
+// goAround is one turn of the loop, after which the flooding clients have read their answers and asked as much again.
+func (m *manual) goAround(fds []int) {
+	m.t.Helper()
+	if err := m.l.goAround(false); err != nil {
+		m.t.Fatal(err)
+	}
+	m.refill(fds)
+}
+
+func (m *manual) refill(fds []int) {
+	for _, fd := range fds {
+		if n := m.drain(fd); n > 0 {
+			m.got[fd] += n
+			m.fill(fd)
+		}
+	}
+}
+
+// untilAnswered goes around until the client has its answer, and not further: what the loop does for others in the same turn comes after it.
+// It returns how many requests were answered until then, that of the client included.
+func (m *manual) untilAnswered(client int, floods []int) uint64 {
+	m.t.Helper()
+	before := m.answered()
+	for range 1000 {
+		events, err := m.l.poller.wait(false)
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		m.l.work, m.l.crowded = 0, len(events) > crowd
+		if len(events) > passWork {
+			m.l.dispatchQuiet(events)
+		}
+		if m.drain(client) > 0 {
+			n := m.answered() - before
+			m.l.dispatchAll(events)
+			return n
+		}
+		m.l.dispatchAll(events)
+		if m.drain(client) > 0 {
+			return m.answered() - before
+		}
+		m.refill(floods)
+	}
+	m.t.Fatal("the quiet one is not answered")
+	return 0
+}
+
+// TestQuietBesideFlood: while many containers flood, with one connection or with many, a request of a quiet one waits for a few requests of
+// theirs, not for one of each of their connections, nor for what they have sent.
+func TestQuietBesideFlood(t *testing.T) {
+	for _, flood := range []struct {
+		connections int
+		one         bool
+	}{{1, false}, {20, false}, {1, true}, {20, true}} {
+		connections := flood.connections
+		m := newManual(t, Options{})
+		m.one = flood.one
+		m.rig.container("quiet", map[string]string{"user.a": "1"})
+		quiet := m.connect("quiet")
+		floods := m.flooded(50, connections)
+		for range 20 {
+			for range 3 {
+				m.goAround(floods)
+			}
+			if _, err := unix.Write(quiet, []byte(getKey("user.a"))); err != nil {
+				t.Fatal(err)
+			}
+			first := m.untilAnswered(quiet, floods)
+			// A pass of the run queue for each look at the poller, which tells of 256 connections.
+			most := uint64((1 + len(floods)/pollBatch) * (passWork + turnWork + 1))
+			if n := first - 1; n > most {
+				t.Errorf("%d connections of each, one request at a time %v: %d of their requests were answered first; want at most %d", connections, flood.one, n, most)
+			}
+		}
+	}
+}
+
+// TestBusyContainers: who floods is a busy one over the ticks, and soon is none when it has ended.
+func TestBusyContainers(t *testing.T) {
+	m := newManual(t, Options{})
+	m.flooded(1, 1)
+	c, _ := m.rig.reg.Container("flood0")
+	g := m.l.groups[c.Binding()]
+	for ticks, want := range []bool{true, true, false, false} {
+		if got := m.l.busy(g); got != want {
+			t.Errorf("%d ticks after its last request: busy %v; want %v", ticks, got, want)
+		}
+		m.l.wheel.now++
+	}
+	m.l.wheel.now += 1 << 20
+	if m.l.busy(g) {
+		t.Error("busy after a long time")
+	}
+	g.window, g.spent = m.l.wheel.now, busyWork
+	if m.l.busy(g) {
+		t.Errorf("busy after %d requests", busyWork)
+	}
+}
+
+// TestFloodsAreServedInTurn: containers that flood get the same, however many connections they have.
+func TestFloodsAreServedInTurn(t *testing.T) {
+	m := newManual(t, Options{})
+	fds := m.flooded(20, 1)
+	m.rig.container("wide", map[string]string{"user.a": "1"})
+	narrow := fds[7]
+	var wide []int
+	for range 40 {
+		fd := m.connect("wide")
+		m.fill(fd)
+		wide = append(wide, fd)
+	}
+	fds = append(fds, wide...)
+	for range 100 {
+		m.goAround(fds)
+	}
+	clear(m.got)
+	for range 400 {
+		m.goAround(fds)
+	}
+	wideGot := 0
+	for _, fd := range wide {
+		wideGot += m.got[fd]
+	}
+	if got := m.got[narrow]; got == 0 || wideGot > 2*got || got > 2*wideGot {
+		t.Errorf("40 connections of one container got %d bytes, the one of another %d", wideGot, got)
+	}
+}
+
+// TestTurnIsBounded: what is pipelined on one connection is answered in turns of bounded work, all of it and in order, although nothing more comes
+// from the poller.
+func TestTurnIsBounded(t *testing.T) {
+	m := newManual(t, Options{})
+	m.rig.container("c1", map[string]string{"user.a": "1"})
+	fd := m.connect("c1")
+	const requests = 10 * turnWork
+	request := getKey("user.a")
+	for range requests {
+		if _, err := unix.Write(fd, []byte(request)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for total := uint64(0); total < requests; {
+		before := m.answered()
+		if err := m.l.goAround(false); err != nil {
+			t.Fatal(err)
+		}
+		total = m.answered()
+		if n := total - before; n > passWork+turnWork {
+			t.Fatalf("%d requests in one turn; want at most %d", n, passWork+turnWork)
+		}
+		if total == before {
+			t.Fatalf("stopped after %d of %d requests", total, requests)
+		}
+	}
+	if m.drain(fd) == 0 {
+		t.Error("no answers")
+	}
+}
