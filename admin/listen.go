@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -32,7 +33,7 @@ const (
 //
 // Closing the listener removes the socket, unless another process has put its
 // own there meanwhile.
-func Listen(path string) (net.Listener, error) {
+func Listen(path string) (*Listener, error) {
 	dir, name := filepath.Split(path)
 	temporary := filepath.Join(dir, fmt.Sprintf(".%s.%d", name, os.Getpid()))
 	if len(temporary) > maxSocketPath {
@@ -48,7 +49,7 @@ func Listen(path string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on the admin socket: %w", err)
 	}
-	l := &listener{UnixListener: ln, path: path}
+	l := &Listener{UnixListener: ln, path: path}
 	if err := l.publish(temporary); err != nil {
 		return nil, errors.Join(err, ln.Close(), os.Remove(temporary))
 	}
@@ -79,17 +80,37 @@ func bind(path string) (*net.UnixListener, error) {
 	return unixListener, nil
 }
 
-// listener is the admin socket in the file system.
-type listener struct {
+// Listener is the admin socket in the file system.
+type Listener struct {
 	*net.UnixListener
 	path     string
 	dev, ino uint64
+	kept     atomic.Bool
 	closed   sync.Once
 	err      error
 }
 
+// Adopt continues a listener that another process has made, as Place told there. It closes f.
+func Adopt(f *os.File, path string, dev, ino uint64) (*Listener, error) {
+	ln, err := net.FileListener(f)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return nil, fmt.Errorf("cannot use the admin socket of the other process: %w", err)
+	}
+	unixListener, ok := ln.(*net.UnixListener)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("%s: %w", ln.Addr(), ErrNotUnix), ln.Close())
+	}
+	return &Listener{UnixListener: unixListener, path: path, dev: dev, ino: ino}, nil
+}
+
+// Place is where the socket is in the file system.
+func (l *Listener) Place() (path string, dev, ino uint64) { return l.path, l.dev, l.ino }
+
+// Keep leaves the socket in the file system when the listener is closed: it is another process's now.
+func (l *Listener) Keep() { l.kept.Store(true) }
+
 // publish moves the socket into place and remembers which file it is.
-func (l *listener) publish(temporary string) error {
+func (l *Listener) publish(temporary string) error {
 	// The umask may have taken more away than was asked for.
 	if err := os.Chmod(temporary, socketMode); err != nil {
 		return err
@@ -103,11 +124,11 @@ func (l *listener) publish(temporary string) error {
 }
 
 // Addr returns the path where the socket is, not the one it was bound to.
-func (l *listener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "unix"} }
+func (l *Listener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "unix"} }
 
 // Close stops to accept, and removes the socket if it is still this one. It
 // may be called more than once.
-func (l *listener) Close() error {
+func (l *Listener) Close() error {
 	l.closed.Do(func() {
 		// Removed before it is closed: nobody connects to a dead socket.
 		l.err = errors.Join(l.remove(), l.UnixListener.Close())
@@ -115,7 +136,10 @@ func (l *listener) Close() error {
 	return l.err
 }
 
-func (l *listener) remove() error {
+func (l *Listener) remove() error {
+	if l.kept.Load() {
+		return nil
+	}
 	var st unix.Stat_t
 	if err := unix.Lstat(l.path, &st); err != nil || st.Dev != l.dev || st.Ino != l.ino {
 		return nil

@@ -82,6 +82,12 @@ func (cs *connections) forget(c *conn) {
 	delete(cs.open, c)
 }
 
+func (cs *connections) count() int {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	return len(cs.open)
+}
+
 // end closes those connections that which says.
 func (cs *connections) end(which func(*conn) bool) {
 	cs.mu.Lock()

@@ -68,6 +68,7 @@ func (s *Server) table() []route {
 	}
 	importing := change(http.MethodPost, s.importImage)
 	importing.query = []string{"public", "cached", "type"}
+	upgrade := handler{method: http.MethodPost, serve: s.upgrade, body: true}
 	return []route{
 		resource("", get(s.index)),
 		resource("healthz", get(s.healthz)),
@@ -75,6 +76,7 @@ func (s *Server) table() []route {
 		resource("metrics", get(s.showMetrics)),
 		resource("1.0", get(s.info)),
 		resource("1.0/status", get(s.status)),
+		resource("1.0/upgrade", upgrade),
 		held("1.0/containers", get(s.listContainers, "recursion", "summary"), change(http.MethodPost, s.addContainer)),
 		held("1.0/containers/{}", get(s.showContainer), change(http.MethodDelete, s.removeContainer)),
 		held("1.0/containers/{}/bind", change(http.MethodPost, s.bindContainer)),
@@ -123,6 +125,10 @@ func (s *Server) serveAPI(ctx *fasthttp.RequestCtx) {
 		}
 		ctx.SetConnectionClose()
 		sendError(ctx, errPeer)
+		return
+	}
+	if socket, ok := s.changes.successor(); ok {
+		s.relay(ctx, socket)
 		return
 	}
 	h, err := s.route(&request{RequestCtx: ctx, server: s})
@@ -190,6 +196,17 @@ func (s *Server) run(rt *route, h *handler, r *request) error {
 	}
 	if h.writes && s.writer() == nil {
 		return errReadOnly
+	}
+	if h.writes {
+		socket, err := s.changes.enter(s.stopping)
+		if err != nil {
+			return err
+		}
+		if socket != "" {
+			s.relay(r.RequestCtx, socket)
+			return nil
+		}
+		defer s.changes.leave()
 	}
 	answer, err := h.serve(r)
 	if err != nil || answer.done {

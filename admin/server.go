@@ -58,6 +58,9 @@ type Options struct {
 	// Ready says whether guests are served, for /readyz. nil: always, once
 	// the registry is filled.
 	Ready func() bool
+	// Upgrade replaces the process by another binary; "" is the one that it runs. It returns when the new process serves, or with the reason why
+	// this one goes on. nil refuses it with 501.
+	Upgrade func(ctx context.Context, binary string) (Upgraded, error)
 	// Faults is told when connections cannot be accepted. nil: one that logs to
 	// Log.
 	Faults *fault.Board
@@ -75,6 +78,8 @@ type Server struct {
 	uid     uint32
 	conns   connections
 	loaded  atomic.Pointer[loaded] // nil while the registry is being filled
+
+	changes gate
 
 	streamTimeout time.Duration // StreamWriteTimeout
 

@@ -13,6 +13,8 @@ type Status struct {
 	// since.
 	Started time.Time `json:"started"`
 	Uptime  int64     `json:"uptime_seconds"`
+	// TakenOver says from whom the process has taken over in an upgrade; nil: it was started.
+	TakenOver *TakenOver `json:"taken_over,omitempty"`
 	// Ready says that the first full load of containers is done and guests
 	// are being served.
 	Ready    bool   `json:"ready"`
@@ -59,6 +61,18 @@ type Check struct {
 	Name   string `json:"name"`
 	OK     bool   `json:"ok"`
 	Detail string `json:"detail"`
+}
+
+// TakenOver describes the upgrade by which a process began to serve.
+type TakenOver struct {
+	// At is when, and Pause for how many milliseconds no guest was served.
+	At    time.Time `json:"at"`
+	Pause float64   `json:"pause_ms"`
+	// PID and Version are those of the predecessor.
+	PID     int    `json:"pid"`
+	Version string `json:"version"`
+	// Connections is how many were taken over.
+	Connections int `json:"connections"`
 }
 
 // Privileges are those of the process, all threads together.

@@ -139,6 +139,21 @@ type DevicesPost struct {
 	Config map[string]string `json:"config"`
 }
 
+// UpgradePost is the body of POST /1.0/upgrade.
+type UpgradePost struct {
+	// Binary is the absolute path of the new devlxd; "": the one that the daemon was started from, as it is there now.
+	Binary string `json:"binary,omitempty"`
+}
+
+// Upgraded answers POST /1.0/upgrade when the new process serves.
+type Upgraded struct {
+	PID         int    `json:"pid"`
+	Version     string `json:"version"`
+	Connections int    `json:"connections"`
+	// Pause is for how many milliseconds no guest was served.
+	Pause float64 `json:"pause_ms"`
+}
+
 // Image is one image as GET /1.0/images shows it. Sizes are in bytes.
 type Image struct {
 	Fingerprint string    `json:"fingerprint"`

@@ -30,6 +30,7 @@ func TestMain(m *testing.M) {
 	becomeConfined()
 	peertest.Child()
 	sandbox.Main(roles)
+	badSuccessor()
 	os.Exit(run(m))
 }
 

@@ -235,7 +235,7 @@ func TestEachCapabilityIsNeeded(t *testing.T) {
 		d := without(t, capPtrace)
 		privileged := peertest.Start(t, peertest.Spec{Cgroup: peertest.NewCgroup(t), PidNS: true, MountNS: true})
 		_, err := d.tryCLI("container", "add", "c", "--pid", fmt.Sprint(privileged.PID))
-		if err == nil || !strings.Contains(err.Error(), "the server needs CAP_SYS_PTRACE over it") || strings.Count(strings.TrimSpace(err.Error()), "\n") != 0 {
+		if err == nil || !strings.Contains(err.Error(), "give devlxd CAP_SYS_PTRACE") || strings.Count(strings.TrimSpace(err.Error()), "\n") != 0 {
 			t.Errorf("a privileged container: %v; want one line that names what is missing", err)
 		}
 	})

@@ -24,6 +24,7 @@ const guestSocket = "/dev/lxd/sock"
 var roles = map[string]sandbox.Role{
 	"events":     eventsRole,
 	"keep-alive": keepAliveRole,
+	"load":       loadRole,
 }
 
 // client is net/http on the guest socket.

@@ -16,6 +16,9 @@ func (e *Error) Error() string { return e.Text }
 // ErrPartial says that the bytes so far are the beginning of something valid.
 var ErrPartial = errors.New("request is incomplete: more bytes are needed")
 
+// ErrBodyState is returned for bytes that are not the state of a [Body].
+var ErrBodyState = errors.New("body state is malformed: give what AppendBinary wrote")
+
 // The reasons to refuse a request. Each is final for its connection.
 var (
 	// Request line: RFC 9112 §3.

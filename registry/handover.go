@@ -37,6 +37,14 @@ func (r *Registry) ExportRing(b *Binding) (RingState, bool) {
 	return s, true
 }
 
+// RingEpoch returns the epoch of the binding's ring; false when it has none. Unlike Ring it makes none. It never locks.
+func (b *Binding) RingEpoch() (epoch uint64, ok bool) {
+	if ring := b.ring.Load(); ring != nil {
+		return ring.epoch, true
+	}
+	return 0, false
+}
+
 // RestoreRing gives the binding a ring in the exported state, cut to this registry's bounds. It returns ErrRingState for a state that
 // contradicts itself, ErrStopped for a dead binding, ErrRevoked where the guest API is closed to the container and ErrRingExists when
 // someone has called Ring already. The ring keeps the payloads.
@@ -81,4 +89,31 @@ func (s *RingState) consistent() bool {
 		}
 	}
 	return true
+}
+
+// CursorState is all that is needed to carry a cursor over to the restored ring of a successor process.
+type CursorState struct {
+	Offset  uint64 // of the last event that the cursor has passed
+	Types   EventType
+	Configs uint32 // config events between it and the end of the ring, modulo 1<<32
+}
+
+// ExportCursor returns the state of a cursor. Nothing may be published meanwhile.
+func (r *Ring) ExportCursor(c *Cursor) CursorState {
+	s := CursorState{Offset: c.Offset(), Types: c.types}
+	if configs, ok := r.configsUpTo(r.head.Load()); ok {
+		s.Configs = configs - c.configs
+	}
+	return s
+}
+
+// RestoreCursor returns the cursor of a state that was exported with the ring's. It gets every event from where the state stands, and
+// ErrOverrun where the exported one would have got it. It returns ErrGone for a state that is ahead of the ring. Nothing may be published meanwhile.
+func (r *Ring) RestoreCursor(s CursorState) (Cursor, error) {
+	head := r.head.Load()
+	configs, ok := r.configsUpTo(head)
+	if !ok || s.Offset > head || s.Types&^(EventConfig|EventDevice) != 0 {
+		return Cursor{}, ErrGone
+	}
+	return Cursor{next: s.Offset + 1, configs: configs - s.Configs, types: s.Types}, nil
 }

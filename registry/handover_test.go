@@ -137,3 +137,60 @@ func TestRestoreRefuses(t *testing.T) {
 		t.Errorf("RestoreRing after the stop = %v; want ErrStopped", err)
 	}
 }
+
+// TestCursorSurvivesHandOver: a cursor at any place, of any types, gets in the successor what it would have got, is told what it would have
+// been told, and misses as many events.
+func TestCursorSurvivesHandOver(t *testing.T) {
+	for _, n := range []int{0, 3, 7, 8, 40} {
+		o := registry.Options{RingEvents: 8}
+		r, b := running(t, o)
+		ring := b.Ring()
+		var cursors []registry.Cursor
+		subscribe := func() {
+			for types := range bothTypes + 1 {
+				cursors = append(cursors, ring.Subscribe(types))
+			}
+		}
+		subscribe()
+		history(t, r, 0)
+		subscribe()
+		for i := range n {
+			put(t, r, registry.Spec{Name: "c1", Config: config{"user.a": strconv.Itoa(i)}, Devices: devices{"d": {}}})
+			subscribe()
+		}
+		state, _ := r.ExportRing(b)
+		r2, b2 := running(t, o)
+		if err := r2.RestoreRing(b2, state); err != nil {
+			t.Fatal(err)
+		}
+		for i := range cursors {
+			c := &cursors[i]
+			exported := ring.ExportCursor(c)
+			c2, err := b2.Ring().RestoreCursor(exported)
+			if err != nil {
+				t.Fatalf("%d events, cursor %d: %v", n, i, err)
+			}
+			config1, device1 := ring.Missed(c)
+			if config2, device2 := b2.Ring().Missed(&c2); config1 != config2 || device1 != device2 {
+				t.Errorf("%d events, %+v misses %d and %d; want %d and %d", n, exported, config2, device2, config1, device1)
+			}
+			for done := false; !done; {
+				e1, err1 := ring.Next(c)
+				e2, err2 := b2.Ring().Next(&c2)
+				if err1 != err2 || (e1 == nil) != (e2 == nil) || e1 != nil && string(e1.Payload(true)) != string(e2.Payload(true)) {
+					t.Fatalf("%d events, %+v: %v, %v; want %v, %v", n, exported, e2, err2, e1, err1)
+				}
+				done = e1 == nil
+			}
+		}
+	}
+}
+
+func TestRestoreCursorRefuses(t *testing.T) {
+	_, b := running(t, registry.Options{})
+	for _, s := range []registry.CursorState{{Offset: 1, Types: bothTypes}, {Types: 1 << 7}} {
+		if _, err := b.Ring().RestoreCursor(s); err != registry.ErrGone {
+			t.Errorf("RestoreCursor(%+v) = %v; want ErrGone", s, err)
+		}
+	}
+}

@@ -133,11 +133,7 @@ func (l *loop) resumeAccept() {
 // peer, once and for all.
 func (l *loop) adopt(fd int) {
 	c := &conn{fd: int32(fd)}
-	if fd >= len(l.conns) {
-		l.conns = append(l.conns, make([]*conn, fd+1-len(l.conns)+fd/4)...)
-	}
-	l.conns[fd] = c
-	l.open++
+	l.own(c)
 	defer l.recoverConn(c)
 	l.setTicking(true)
 	l.identify(c)
@@ -160,6 +156,16 @@ func (l *loop) adopt(fd int) {
 	if l.draining {
 		l.drainConn(c)
 	}
+}
+
+// own puts c into the table of the loop.
+func (l *loop) own(c *conn) {
+	fd := int(c.fd)
+	if fd >= len(l.conns) {
+		l.conns = append(l.conns, make([]*conn, fd+1-len(l.conns)+fd/4)...)
+	}
+	l.conns[fd] = c
+	l.open++
 }
 
 // identify sets the container of c, or the reason why it has none.

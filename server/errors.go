@@ -19,6 +19,9 @@ var (
 	// errNegative: an option that is a number of things is negative.
 	errNegative = errors.New("number of loops or connections is negative: give 0 for the default")
 
+	// ErrHandoverState: what a predecessor sent cannot be its state.
+	ErrHandoverState = errors.New("state of the other process is inconsistent: upgrade between versions that fit, or restart")
+
 	// ErrNotSocket: the path of the guest socket holds something else.
 	ErrNotSocket = errors.New("path exists and is not a socket: remove it or choose another run directory")
 	// ErrClosed: the server was shut down, or not started yet.

@@ -47,6 +47,8 @@ const (
 	CloseShutdown
 	// CloseInternal: a handler failed; the log has the stack.
 	CloseInternal
+	// CloseHandedOver: the connection is open in the successor of this process.
+	CloseHandedOver
 
 	numCloseReasons
 )
@@ -73,6 +75,7 @@ var closeReasonLabels = [numCloseReasons]string{
 	CloseRevoked:       "access_revoked",
 	CloseShutdown:      "shutdown",
 	CloseInternal:      "internal",
+	CloseHandedOver:    "handed_over",
 }
 
 // String is the metric label of the reason.

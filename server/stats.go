@@ -29,6 +29,7 @@ func statusIndex(code int) int {
 // cache line is shared on the guest path; the metrics collector reads them.
 type loopStats struct {
 	accepted     atomic.Uint64
+	takenOver    atomic.Uint64 // connections of a predecessor process
 	acceptPauses atomic.Uint64
 	identified   [][]atomic.Uint64 // by peer.Path and peer.Reject
 	closed       [numCloseReasons]atomic.Uint64
@@ -72,8 +73,8 @@ func (s *loopStats) miss(ring *registry.Ring, cursor *registry.Cursor, reason Cl
 	s.missed[eventIndex(registry.EventDevice)][reason].Add(device)
 }
 
-// open is the number of connections that the loop holds: a loop identifies and
-// closes each of its connections once. Safe for concurrent use. Those closed are
+// open is the number of connections that the loop holds: a loop identifies or takes over, and
+// closes, each of its connections once. Safe for concurrent use. Those closed are
 // read first, so that one that comes and goes meanwhile is not taken off twice.
 func (s *loopStats) open() (n int) {
 	for i := range s.closed {
@@ -84,7 +85,7 @@ func (s *loopStats) open() (n int) {
 			n += int(byReject[i].Load())
 		}
 	}
-	return max(n, 0)
+	return max(n+int(s.takenOver.Load()), 0)
 }
 
 // answer counts an answered request.

@@ -23,6 +23,13 @@ func (c *Client) Status(ctx context.Context) (status admin.Status, err error) {
 	return status, err
 }
 
+// Upgrade replaces the daemon by another binary, an absolute path; "" is the one that it was started from. It returns when the new process
+// serves, or with the reason why the old one goes on.
+func (c *Client) Upgrade(ctx context.Context, binary string) (upgraded admin.Upgraded, err error) {
+	err = c.do(ctx, call{method: http.MethodPost, path: []string{"upgrade"}, send: admin.UpgradePost{Binary: binary}}, &upgraded)
+	return upgraded, err
+}
+
 // ContainerNames returns the names of all containers, sorted.
 func (c *Client) ContainerNames(ctx context.Context) ([]string, error) {
 	var paths []string

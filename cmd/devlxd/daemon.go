@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sys/unix"
@@ -23,12 +22,6 @@ import (
 	"devlxd/registry"
 	"devlxd/server"
 	"devlxd/source/store"
-)
-
-// Names of the sockets of a systemd socket unit (FileDescriptorName=).
-const (
-	fdNameGuest = "guest"
-	fdNameAdmin = "admin"
 )
 
 // metricsOff is the address of no metrics listener.
@@ -48,6 +41,8 @@ type daemonConfig struct {
 	// Confine gives privileges up for the whole process; nil: all are kept.
 	Confine func() error
 	Log     *slog.Logger
+	// UpgradeTimes bounds the steps of an upgrade; zero: defaultUpgradeTimes.
+	UpgradeTimes upgradeTimes
 }
 
 // daemon is a running devlxd: guest server, store, admin API and metrics.
@@ -60,11 +55,20 @@ type daemon struct {
 	binder  *server.Binder
 	store   *store.Store
 	admin   *admin.Server
-	metrics net.Listener // nil: none
 	started time.Time
 	ready   atomic.Bool
 	serving sync.WaitGroup
 	failed  chan error
+
+	adminListener   net.Listener
+	metricsListener net.Listener // nil: none
+
+	life      context.Context // ends with the call of Shutdown
+	endLife   context.CancelFunc
+	upgrading sync.Mutex // held during an upgrade
+	upgrades  *prometheus.CounterVec
+	replaced  chan struct{}    // closed when another process has taken over
+	takenOver *admin.TakenOver // nil: this one was started
 }
 
 // GuestSocket is the path of the socket that guests connect to.
@@ -76,10 +80,10 @@ func (d *daemon) AdminSocket() string { return filepath.Join(d.cfg.RunDir, "admi
 // MetricsAddress is where the metrics are, with the port that the kernel chose if
 // it was given as 0; metricsOff without a listener.
 func (d *daemon) MetricsAddress() string {
-	if d.metrics == nil {
+	if d.metricsListener == nil {
 		return metricsOff
 	}
-	return d.metrics.Addr().String()
+	return d.metricsListener.Addr().String()
 }
 
 // startDaemon brings everything up, in the order in which it may be seen: the
@@ -87,8 +91,22 @@ func (d *daemon) MetricsAddress() string {
 // are loaded, and the guest socket last, when all of them are. On error, or when
 // ctx ends before that, nothing is left running.
 func startDaemon(ctx context.Context, cfg daemonConfig) (*daemon, error) {
-	d := &daemon{cfg: cfg, started: time.Now(), faults: fault.NewBoard(cfg.Log, nil), failed: make(chan error, 4)}
-	if err := d.start(ctx); err != nil {
+	d := &daemon{
+		cfg: cfg, started: time.Now(), faults: fault.NewBoard(cfg.Log, nil), failed: make(chan error, 4), replaced: make(chan struct{}),
+	}
+	d.life, d.endLife = context.WithCancel(context.WithoutCancel(ctx))
+	if d.cfg.UpgradeTimes == (upgradeTimes{}) {
+		d.cfg.UpgradeTimes = defaultUpgradeTimes()
+	}
+	start := d.start
+	p, err := findPredecessor()
+	if p != nil {
+		start = func(context.Context) error { return d.takeOver(p) }
+	}
+	if err == nil {
+		err = start(ctx)
+	}
+	if err != nil {
 		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
 		_ = d.Shutdown(stopCtx)
@@ -103,6 +121,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 		return err
 	}
 	defer inherited.close()
+	d.checkStored(inherited)
 	if err := d.claim(ctx, inherited); err != nil {
 		return err
 	}
@@ -113,18 +132,10 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	if err := d.confine(); err != nil {
 		return err
 	}
-	if d.host, err = peer.Probe(peer.Options{PidNSAlways: d.cfg.ProofAlways}); err != nil {
-		return fmt.Errorf("cannot identify peers on this kernel: %w", err)
-	}
-	d.logProbe()
-	d.server, err = server.New(server.Options{Dialect: d.cfg.Dialect, Loops: d.cfg.Loops, Limits: d.cfg.Limits, Host: d.host, Log: d.cfg.Log, Faults: d.faults})
-	if err != nil {
+	if err = d.newServer(); err != nil {
 		return err
 	}
-	d.server.Start()
-	if d.binder, err = server.NewBinder(d.host, d.server.Registry(), d.cfg.Log, d.faults); err != nil {
-		return err
-	}
+	d.newAdmin(nil)
 	if err := d.startAdmin(inherited[fdNameAdmin]); err != nil {
 		return err
 	}
@@ -136,7 +147,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := d.startGuests(inherited[fdNameGuest]); err != nil {
+	if err := d.startGuests(inherited); err != nil {
 		return err
 	}
 	d.ready.Store(true)
@@ -154,7 +165,7 @@ func (d *daemon) claim(ctx context.Context, inherited sockets) (err error) {
 		return err
 	}
 	for name, path := range map[string]string{fdNameAdmin: d.AdminSocket(), fdNameGuest: d.GuestSocket()} {
-		if inherited[name] != nil {
+		if inherited[name] != nil || name == fdNameGuest && inherited[fdNameStored] != nil {
 			continue
 		}
 		if err := unserved(path); err != nil {
@@ -164,47 +175,26 @@ func (d *daemon) claim(ctx context.Context, inherited sockets) (err error) {
 	return nil
 }
 
-// sockets are those that systemd passed, by their name.
-type sockets map[string]*os.File
-
-// inheritedSockets takes them over; a name that is not known is refused, for it
-// is a mistake in the socket unit.
-func inheritedSockets() (sockets, error) {
-	named := make(sockets)
-	for _, f := range activation.Files(true) {
-		switch f.Name() {
-		case fdNameGuest, fdNameAdmin:
-			named[f.Name()] = f
-		default:
-			named.close()
-			return nil, fmt.Errorf("systemd passed a socket named %q: set FileDescriptorName=%s or %s in the socket unit", f.Name(), fdNameGuest, fdNameAdmin)
-		}
-	}
-	return named, nil
-}
-
-// close gives the descriptors up; who serves a socket has a copy.
-func (s sockets) close() {
-	for _, f := range s {
-		_ = f.Close()
-	}
-}
-
-// startAdmin serves the admin socket, and metrics where they are wanted. What is
-// about containers is held back until the store is loaded.
-func (d *daemon) startAdmin(inherited *os.File) error {
+// newAdmin makes the admin API, which serves nowhere yet. What is about containers is held back until the store is loaded. The counts are
+// those of upgrades of the predecessors.
+func (d *daemon) newAdmin(upgrades map[string]float64) {
 	gatherer := prometheus.NewRegistry()
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "devlxd_build_info", Help: "Always 1; the labels describe the binary.",
 		ConstLabels: prometheus.Labels{"version": version, "revision": revision(), "goversion": goVersion()},
 	})
 	build.Set(1)
-	gatherer.MustRegister(d.server.Collector(), d.faults.Collector(), build, collectors.NewGoCollector(),
+	d.upgrades = upgradeCounter(upgrades)
+	gatherer.MustRegister(d.server.Collector(), d.faults.Collector(), build, d.upgrades, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	d.admin = admin.New(admin.Options{
 		Registry: d.server.Registry(), Loading: true, Status: d.status, Quotas: d.quotas, Gatherer: gatherer,
-		Ready: d.ready.Load, Faults: d.faults, Log: d.cfg.Log,
+		Ready: d.ready.Load, Upgrade: d.upgrade, Faults: d.faults, Log: d.cfg.Log,
 	})
+}
+
+// startAdmin serves the admin socket, and metrics where they are wanted.
+func (d *daemon) startAdmin(inherited *os.File) error {
 	var ln net.Listener
 	var err error
 	if inherited != nil {
@@ -215,34 +205,58 @@ func (d *daemon) startAdmin(inherited *os.File) error {
 	if err != nil {
 		return err
 	}
-	d.serve("admin API", func() error { return d.admin.Serve(ln) })
-	if d.metrics != nil {
-		d.serve("metrics", func() error { return d.admin.ServeMetrics(d.metrics) })
-	}
+	d.serveAdmin(ln)
 	return nil
 }
 
+// serveAdmin serves ln, and the metrics on what is listened on for them.
+func (d *daemon) serveAdmin(ln net.Listener) {
+	d.adminListener = ln
+	d.serve("admin API", func() error { return d.admin.Serve(ln) })
+	if d.metricsListener != nil {
+		d.serve("metrics", func() error { return d.admin.ServeMetrics(d.metricsListener) })
+	}
+}
+
+func (d *daemon) metricsOff() bool { return d.cfg.Metrics == "" || d.cfg.Metrics == metricsOff }
+
 // listenMetrics opens the port of the metrics, where they are wanted: it may take a privilege.
 func (d *daemon) listenMetrics() (err error) {
-	if d.cfg.Metrics == "" || d.cfg.Metrics == metricsOff {
+	if d.metricsOff() {
 		return nil
 	}
-	if d.metrics, err = net.Listen("tcp", d.cfg.Metrics); err != nil {
+	if d.metricsListener, err = net.Listen("tcp", d.cfg.Metrics); err != nil {
 		return fmt.Errorf("cannot listen for metrics: %w; choose another address with --metrics, or --metrics off", err)
 	}
 	return nil
 }
 
-// startGuests serves the guest socket.
-func (d *daemon) startGuests(inherited *os.File) error {
-	if inherited == nil {
-		return d.server.Listen(d.GuestSocket())
+// startGuests serves the guest socket: that of a socket unit, that of systemd's fd store, or a new one, which goes into the store.
+func (d *daemon) startGuests(inherited sockets) error {
+	for _, name := range []string{fdNameGuest, fdNameStored} {
+		f := inherited[name]
+		if f == nil {
+			continue
+		}
+		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+		if err != nil {
+			return os.NewSyscallError("fcntl", err)
+		}
+		return d.server.Adopt(fd)
 	}
-	fd, err := unix.FcntlInt(inherited.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+	if err := d.server.Listen(d.GuestSocket()); err != nil || !canStore() {
+		return err
+	}
+	f, err := d.server.ListenerFile()
 	if err != nil {
-		return os.NewSyscallError("fcntl", err)
+		return err
 	}
-	return d.server.Adopt(fd)
+	if err := errors.Join(storeSocket(f), f.Close()); err != nil {
+		d.cfg.Log.Warn("cannot store the guest socket in systemd", "error", err)
+		return nil
+	}
+	d.server.KeepSocket()
+	return nil
 }
 
 // serve runs f until Shutdown; its failure ends the daemon.
@@ -254,10 +268,12 @@ func (d *daemon) serve(what string, f func() error) {
 	})
 }
 
-// Wait returns when ctx is done (nil) or a part of the daemon has failed.
+// Wait returns when ctx is done or the daemon was replaced in an upgrade (nil), or a part of it has failed.
 func (d *daemon) Wait(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
+		return nil
+	case <-d.replaced:
 		return nil
 	case err := <-d.failed:
 		return err
@@ -271,6 +287,9 @@ func (d *daemon) Wait(ctx context.Context) error {
 // end the run directory, which a successor may wait for.
 func (d *daemon) Shutdown(ctx context.Context) error {
 	d.ready.Store(false)
+	d.endLife() // an upgrade is given up, and waited for
+	d.upgrading.Lock()
+	defer d.upgrading.Unlock()
 	var errs []error
 	if d.server != nil {
 		errs = append(errs, d.server.Shutdown(ctx))
@@ -279,8 +298,8 @@ func (d *daemon) Shutdown(ctx context.Context) error {
 		errs = append(errs, d.admin.Shutdown(ctx))
 	}
 	d.serving.Wait()
-	if d.metrics != nil {
-		_ = d.metrics.Close() // closed already, unless start-up failed before it was served
+	if d.metricsListener != nil {
+		_ = d.metricsListener.Close() // closed already, unless start-up failed before it was served
 	}
 	if d.store != nil {
 		errs = append(errs, d.store.Close())
@@ -316,7 +335,7 @@ func (d *daemon) status() admin.Status {
 	totals := d.server.Totals()
 	s := admin.Status{
 		Version: version, Revision: revision(), PID: os.Getpid(), Started: d.started,
-		Uptime: int64(time.Since(d.started).Seconds()), Dialect: d.cfg.Dialect.String(),
+		Uptime: int64(time.Since(d.started).Seconds()), TakenOver: d.takenOver, Dialect: d.cfg.Dialect.String(),
 		RunDir: d.cfg.RunDir, StateDir: d.cfg.StateDir, GuestSocket: d.GuestSocket(),
 		Identity: admin.Identity{Level: d.host.Level().String()},
 		Loops:    d.server.Loops(), LoopConnections: d.server.LoopConnections(), Connections: int(d.server.Connections()), Subscribers: int(d.server.Subscribers()),

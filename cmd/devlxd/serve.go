@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"time"
 
 	sddaemon "github.com/coreos/go-systemd/v22/daemon"
@@ -55,6 +56,9 @@ requests a second, bytes of requests and answers under way, image downloads at
 once. --limits sets them for all containers, and the config key
 limits.devlxd.QUOTA for one, at any time. A value is a whole number or unlimited.
 
+SIGUSR2, or "devlxd upgrade", has the binary that is installed now take over without
+a connection or an event lost; where it does not, this process goes on.
+
 SIGTERM or SIGINT ends the server: it stops accepting, answers what is under
 way, closes websockets with 1001 and exits within 5 seconds.`,
 		Example: `  devlxd serve
@@ -93,6 +97,9 @@ func serve(ctx context.Context, cfg daemonConfig) (err error) {
 	ctx, stop := signal.NotifyContext(ctx, unix.SIGTERM, unix.SIGINT)
 	defer stop()
 	signal.Ignore(unix.SIGPIPE)
+	upgrade := make(chan os.Signal, 1)
+	signal.Notify(upgrade, unix.SIGUSR2)
+	defer signal.Stop(upgrade)
 	// Loading cannot be interrupted, and ends by itself; a second signal kills.
 	defer context.AfterFunc(ctx, stop)()
 	d, err := startDaemon(ctx, cfg)
@@ -105,11 +112,16 @@ func serve(ctx context.Context, cfg daemonConfig) (err error) {
 	}
 	cfg.Log.Info("serving", "guest_socket", d.GuestSocket(), "admin_socket", d.AdminSocket(), "metrics", d.MetricsAddress(),
 		"dialect", cfg.Dialect.String(), "containers", d.server.Registry().Len(), "took", time.Since(d.started).String())
-	notifySystemd(cfg.Log, sddaemon.SdNotifyReady)
+	if d.takenOver == nil {
+		notifySystemd(cfg.Log, sddaemon.SdNotifyReady) // else the predecessor has said so
+	}
 	endWatchdog := startWatchdog(cfg.Log, d.server)
-	waitErr := d.Wait(ctx)
+	waitErr := d.run(ctx, upgrade)
 	endWatchdog()
 	stop() // from here on too if a part of the daemon has failed
+	if d.wasReplaced() {
+		return d.retire(context.WithoutCancel(ctx))
+	}
 	notifySystemd(cfg.Log, sddaemon.SdNotifyStopping)
 	cfg.Log.Info("shutting down", "connections", d.server.Connections(), "drain", drainTime.String())
 	drainCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
@@ -124,10 +136,33 @@ func serve(ctx context.Context, cfg daemonConfig) (err error) {
 	return waitErr
 }
 
-// notifySystemd does nothing where systemd does not wait for us.
-func notifySystemd(log *slog.Logger, state string) {
-	if _, err := sddaemon.SdNotify(false, state); err != nil {
-		log.Warn("cannot notify systemd", "error", err)
+// run begins an upgrade at each signal until the daemon ends, see Wait.
+func (d *daemon) run(ctx context.Context, upgrade <-chan os.Signal) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var helpers sync.WaitGroup
+	helpers.Go(func() {
+		for {
+			select {
+			case <-upgrade:
+				_, _ = d.upgrade(ctx, "") // which logs what came of it
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	err := d.Wait(ctx)
+	cancel()
+	helpers.Wait()
+	return err
+}
+
+// wasReplaced reports whether another process has taken over.
+func (d *daemon) wasReplaced() bool {
+	select {
+	case <-d.replaced:
+		return true
+	default:
+		return false
 	}
 }
 

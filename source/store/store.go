@@ -28,11 +28,12 @@ type Store struct {
 	opts   options
 	lock   *os.File
 
-	mu     sync.Mutex // serialises changes, and guards what follows
-	db     *bbolt.DB
-	file   *os.File // the one of db
-	closed bool
-	broken error // why nothing is written any more; nil while the file is known
+	mu        sync.Mutex // serialises changes, and guards what follows
+	db        *bbolt.DB
+	file      *os.File // the one of db
+	closed    bool
+	suspended bool
+	broken    error // why nothing is written any more; nil while the file is known
 }
 
 var _ source.Writer = (*Store)(nil)
@@ -113,6 +114,9 @@ func (s *Store) Close() error {
 func (s *Store) usable() error {
 	if s.closed {
 		return fmt.Errorf("cannot make changes: %w", source.ErrClosed)
+	}
+	if s.suspended {
+		return fmt.Errorf("cannot make changes: %w", errSuspended)
 	}
 	if s.broken != nil {
 		return fmt.Errorf("cannot make changes: %w: %w; restart devlxd to read the state file again", source.ErrStorage, s.broken)

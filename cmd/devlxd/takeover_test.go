@@ -1,0 +1,94 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"devlxd/internal/fdpass"
+)
+
+// TestGreet: a new process refuses an old one of another state format, of other directories, or that gives it too little.
+func TestGreet(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(*greeting)
+		fds    int
+		want   error
+	}{
+		"fits":              {func(*greeting) {}, 2, nil},
+		"metrics too":       {func(g *greeting) { g.Metrics = true }, 3, nil},
+		"an older format":   {func(g *greeting) { g.Format-- }, 2, errVersions},
+		"a newer format":    {func(g *greeting) { g.Format++ }, 2, errVersions},
+		"another directory": {func(g *greeting) { g.StateDir = "/other" }, 2, errPredecessor},
+		"no admin socket":   {func(*greeting) {}, 1, errPredecessor},
+	} {
+		t.Run(name, func(t *testing.T) {
+			old, f, err := fdpass.Pair()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer old.Close()
+			conn, err := fdpass.New(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cfg := daemonConfig{RunDir: "/run/a", StateDir: "/state/a", UpgradeTimes: defaultUpgradeTimes()}
+			hello := newGreeting()
+			hello.RunDir, hello.StateDir = cfg.RunDir, cfg.StateDir
+			tt.change(&hello)
+			go func() { // the predecessor
+				_, _ = awaitStep(old, stepGreeting, nil, 20*time.Second)
+				_ = sendStep(old, stepGreeting, hello, 20*time.Second, []int{0, 0, 0}[:tt.fds]...)
+			}()
+			p := &predecessor{conn: conn}
+			err = p.greet(&cfg)
+			if !errors.Is(err, tt.want) || err != nil && strings.Contains(err.Error(), "\n") {
+				t.Errorf("greet = %v; want %v", err, tt.want)
+			}
+			p.close(err)
+			if err == nil {
+				return
+			}
+			if _, err := awaitStep(old, stepPrepared, nil, 20*time.Second); !errors.Is(err, errRefused) {
+				t.Errorf("the old process is told %v", err)
+			}
+		})
+	}
+}
+
+func TestFindPredecessor(t *testing.T) {
+	t.Setenv(upgradeVariable, "")
+	if p, err := findPredecessor(); p != nil || err != nil {
+		t.Errorf("without one: %v, %v", p, err)
+	}
+	fd, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, value := range []string{"x", "-1", "0", strconv.Itoa(fd)} {
+		t.Setenv(upgradeVariable, value)
+		if p, err := findPredecessor(); p != nil || !errors.Is(err, errPredecessor) {
+			t.Errorf("%q: %v, %v", value, p, err)
+		}
+		if os.Getenv(upgradeVariable) != "" {
+			t.Errorf("%q is left to children", value)
+		}
+	}
+}
+
+// TestResultOf: each failure has its label.
+func TestResultOf(t *testing.T) {
+	for err, want := range map[error]upgradeResult{
+		errStopped: upgradeStopped, errNotStarted: upgradeNotStarted, errVersions: upgradeMismatch, errRefused: upgradeRefused,
+		errNoAnswer: upgradeNoAnswer, errLost: upgradeLost, errors.New("x"): upgradeFailed,
+	} {
+		if got := resultOf(err); got != want || got.String() == "" {
+			t.Errorf("%v is %v; want %v", err, got, want)
+		}
+	}
+}
