@@ -61,7 +61,13 @@ func (h *churner) ended(c *conn, kind failure, detail string) {
 // restart stops a container, starts it again and tells the server. It runs beside the loop.
 func (h *churner) restart(ctx context.Context, guest int) error {
 	i := guest - h.first
-	h.loop.post(func() { h.stopped[i] = h.loop.now })
+	// The loop knows before its connection is closed: an end that nobody asked for would have it restarted once more.
+	known := make(chan struct{})
+	h.loop.post(func() {
+		h.stopped[i] = h.loop.now
+		close(known)
+	})
+	<-known
 	if err := h.fleet.Set.Stop(guest); err != nil {
 		return err
 	}
