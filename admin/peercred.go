@@ -128,20 +128,27 @@ func (g *guard) Close() error {
 func (g *guard) Accept() (net.Conn, error) {
 	for {
 		inner, err := g.Listener.Accept()
+		if g.paused && (err == nil || errors.Is(err, os.ErrDeadlineExceeded)) {
+			g.paused = false
+			g.patience(time.Time{})
+			g.faults.Leave(fault.AdminAccept)
+		}
 		if err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				continue
+			}
 			if transient(err) {
 				if !errors.Is(err, unix.ECONNABORTED) { // that is the client's doing
 					g.paused = true
 					g.faults.Enter(fault.AdminAccept, "listener", g.Addr().String(), "error", err)
 				}
 				time.Sleep(acceptPause)
+				if g.paused {
+					g.patience(time.Now().Add(acceptPause))
+				}
 				continue
 			}
 			return nil, err
-		}
-		if g.paused {
-			g.paused = false
-			g.faults.Leave(fault.AdminAccept)
 		}
 		c := &conn{Conn: inner, owner: g.owner}
 		if g.ask {
@@ -153,6 +160,14 @@ func (g *guard) Accept() (net.Conn, error) {
 		}
 		g.owner.add(c)
 		return c, nil
+	}
+}
+
+// patience bounds the wait of Accept. accept(2) fails for want of a descriptor before it looks whether anybody waits, so one that
+// has nothing to do but wait is one that works again.
+func (g *guard) patience(until time.Time) {
+	if l, ok := g.Listener.(interface{ SetDeadline(time.Time) error }); ok {
+		_ = l.SetDeadline(until)
 	}
 }
 

@@ -72,6 +72,7 @@ func TestConnectionLimit(t *testing.T) {
 	_ = waiting[0].Close()
 	eventually(t, "the condition has passed", func() bool { return !r.srv.faults.Active(fault.ConnectionLimit) })
 	for _, line := range []string{"accept paused", "accept goes on: connections are below their limit"} {
+		eventually(t, "it is logged: "+line, func() bool { return r.log.count(line) > 0 })
 		if n := r.log.count(line); n != 1 {
 			t.Errorf("%q was logged %d times; want once", line, n)
 		}

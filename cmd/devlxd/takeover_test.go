@@ -41,12 +41,15 @@ func TestGreet(t *testing.T) {
 			hello := newGreeting()
 			hello.RunDir, hello.StateDir = cfg.RunDir, cfg.StateDir
 			tt.change(&hello)
+			sent := make(chan struct{})
 			go func() { // the predecessor
+				defer close(sent)
 				_, _ = awaitStep(old, stepGreeting, nil, 20*time.Second)
 				_ = sendStep(old, stepGreeting, hello, 20*time.Second, []int{0, 0, 0}[:tt.fds]...)
 			}()
 			p := &predecessor{conn: conn}
 			err = p.greet(&cfg)
+			<-sent // and acknowledged
 			if !errors.Is(err, tt.want) || err != nil && strings.Contains(err.Error(), "\n") {
 				t.Errorf("greet = %v; want %v", err, tt.want)
 			}
