@@ -189,18 +189,7 @@ func (s *Server) serve(h *fasthttp.Server, ln net.Listener) error {
 // what is left then. It returns ctx.Err() if anything was. A second call
 // waits like the first.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.mu.Lock()
-	if !s.stopped {
-		s.stopped = true
-		close(s.stopping)
-	}
-	listeners := s.listeners
-	s.listeners = nil
-	s.mu.Unlock()
-	var err error
-	for _, ln := range listeners {
-		err = errors.Join(err, ln.Close())
-	}
+	err := s.stopAccepting()
 	// A client that has connected and said nothing would be waited for.
 	s.conns.end(func(c *conn) bool { return !c.used.Load() })
 	ended := make(chan struct{})
@@ -218,6 +207,23 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	<-ended
 	if cut && ctx.Err() != nil {
 		return ctx.Err()
+	}
+	return err
+}
+
+// stopAccepting closes the listeners and has event streams end. A second call
+// does nothing.
+func (s *Server) stopAccepting() (err error) {
+	s.mu.Lock()
+	if !s.stopped {
+		s.stopped = true
+		close(s.stopping)
+	}
+	listeners := s.listeners
+	s.listeners = nil
+	s.mu.Unlock()
+	for _, ln := range listeners {
+		err = errors.Join(err, ln.Close())
 	}
 	return err
 }

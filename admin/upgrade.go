@@ -110,17 +110,7 @@ func (s *Server) Thaw() { s.changes.open("") }
 // streams with an error line, and returns when no connection is left or ctx is done. Shutdown is to be called then.
 func (s *Server) Retire(ctx context.Context, socket string) {
 	s.changes.open(socket)
-	s.mu.Lock()
-	if !s.stopped {
-		s.stopped = true
-		close(s.stopping)
-	}
-	listeners := s.listeners
-	s.listeners = nil
-	s.mu.Unlock()
-	for _, ln := range listeners {
-		_ = ln.Close() // the successor has it too
-	}
+	_ = s.stopAccepting() // the successor has the listeners too
 	poll := time.NewTicker(5 * time.Millisecond)
 	defer poll.Stop()
 	for s.conns.count() > 0 {

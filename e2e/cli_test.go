@@ -81,9 +81,9 @@ func TestCommandLine(t *testing.T) {
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
 			d := serve(t)
-			vars := []string{"$RUN_DIR", d.runDir, "$STATE_DIR", d.state,
-				"$WEB", fmt.Sprint(d.container("web").PID()), "$DB", fmt.Sprint(d.container("db").PID())}
-			env := append(os.Environ(), "PATH="+filepath.Dir(binary)+":"+os.Getenv("PATH"), "DEVLXD_RUN_DIR="+d.runDir)
+			vars := []string{"$RUN_DIR", d.RunDir, "$STATE_DIR", d.StateDir,
+				"$WEB", fmt.Sprint(d.Container("web").PID()), "$DB", fmt.Sprint(d.Container("db").PID())}
+			env := append(os.Environ(), "PATH="+filepath.Dir(binary)+":"+os.Getenv("PATH"), "DEVLXD_RUN_DIR="+d.RunDir)
 			for i := 0; i < len(vars); i += 2 {
 				env = append(env, vars[i][1:]+"="+vars[i+1])
 			}

@@ -34,7 +34,7 @@ func TestNodeRequests(t *testing.T) {
 	for i := 0; i < 200; i += 2 {
 		config = append(config, fmt.Sprintf("user.n%d=value %d", i, i))
 	}
-	web := d.bound("web", config...)
+	web := d.Bound("web", config...)
 	script := nodeClient(t, d)
 	var got struct {
 		KeepAlive []struct {
@@ -80,7 +80,7 @@ func TestNodeRequests(t *testing.T) {
 
 func TestNodeWebsocket(t *testing.T) {
 	d := serve(t)
-	web := d.bound("web")
+	web := d.Bound("web")
 	script := nodeClient(t, d)
 	const events = 20
 	sub := background(t, func(ctx context.Context) *sandbox.Cmd {
@@ -89,7 +89,7 @@ func TestNodeWebsocket(t *testing.T) {
 		return cmd
 	})
 	for i := range events {
-		d.cli("config", "set", "web", fmt.Sprintf("user.n=%d", i))
+		d.CLI("config", "set", "web", fmt.Sprintf("user.n=%d", i))
 	}
 	var got struct {
 		Received []struct {
@@ -125,9 +125,9 @@ func TestCloudInit(t *testing.T) {
 	}
 	d := serve(t)
 	userData := "#cloud-config\npackages:\n  - hello\nruncmd:\n  - echo 'ünïcode %s'\n"
-	web := d.bound("web", "user.any=thing", "cloud-init.user-data="+userData, "cloud-init.vendor-data=#cloud-config\n{}\n",
+	web := d.Bound("web", "user.any=thing", "cloud-init.user-data="+userData, "cloud-init.vendor-data=#cloud-config\n{}\n",
 		"user.meta-data=public-keys: [a]\n", "cloud-init.network-config=version: 2\n")
-	d.cli("device", "add", "web", "eth0", "nic", "network=br0", "hwaddr=00:16:3e:00:00:01")
+	d.CLI("device", "add", "web", "eth0", "nic", "network=br0", "hwaddr=00:16:3e:00:00:01")
 	inside := d.share(filepath.Join(dir, "cloudinit"), "py/cloudinit")
 	ctx := t.Context()
 	cmd := web.Command(ctx, python, "-c", strings.Join([]string{

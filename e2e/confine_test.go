@@ -129,7 +129,7 @@ func (d *daemon) chown(uid int) {
 // directories makes the run directory and the state directory, as RuntimeDirectory= and StateDirectory= do, and returns them.
 func (d *daemon) directories() []string {
 	d.t.Helper()
-	list := []string{d.runDir, d.state}
+	list := []string{d.RunDir, d.StateDir}
 	for _, dir := range list {
 		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, unix.EEXIST) {
 			d.t.Fatal(err)

@@ -20,7 +20,7 @@ import (
 func TestCurlFollowsEvents(t *testing.T) {
 	need(t, "curl")
 	d := serve(t)
-	web := d.bound("web")
+	web := d.Bound("web")
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	type result struct {
@@ -41,7 +41,7 @@ func TestCurlFollowsEvents(t *testing.T) {
 			checkEventLines(t, strings.TrimSuffix(string(r.out), "\n"))
 			return
 		default:
-			d.cli("config", "set", "web", fmt.Sprintf("user.n=%d", n))
+			d.CLI("config", "set", "web", fmt.Sprintf("user.n=%d", n))
 		}
 	}
 }
@@ -81,7 +81,7 @@ func checkEventLines(t *testing.T, text string) {
 func TestCurlSplitImage(t *testing.T) {
 	need(t, "curl")
 	d := serve(t)
-	c := d.bound("web", "security.devlxd.images=true")
+	c := d.Bound("web", "security.devlxd.images=true")
 	dir := t.TempDir()
 	files := map[string]string{"metadata": "\x1f\x8b\x08 metadata", "rootfs": "hsqs the root file system"}
 	for name, content := range files {
@@ -89,9 +89,9 @@ func TestCurlSplitImage(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	d.cli("image", "import", filepath.Join(dir, "metadata"), filepath.Join(dir, "rootfs"), "--public")
+	d.CLI("image", "import", filepath.Join(dir, "metadata"), filepath.Join(dir, "rootfs"), "--public")
 	var images []struct{ Fingerprint string }
-	if err := json.Unmarshal([]byte(d.cli("image", "list", "-f", "json")), &images); err != nil || len(images) != 1 {
+	if err := json.Unmarshal([]byte(d.CLI("image", "list", "-f", "json")), &images); err != nil || len(images) != 1 {
 		t.Fatalf("images = %v, %v", images, err)
 	}
 	fingerprint := images[0].Fingerprint

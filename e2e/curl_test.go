@@ -34,9 +34,9 @@ const (
 func TestCurlEveryEndpoint(t *testing.T) {
 	need(t, "curl")
 	d := serve(t)
-	web := d.bound("web", "user.role=frontend", "user.format=bar %s bar", "cloud-init.user-data=#cloud-config\nruncmd: []\n", "security.devlxd=true")
-	d.bound("db", "user.password=of-db-only")
-	d.cli("device", "add", "web", "eth0", "nic", "network=br0")
+	web := d.Bound("web", "user.role=frontend", "user.format=bar %s bar", "cloud-init.user-data=#cloud-config\nruncmd: []\n", "security.devlxd=true")
+	d.Bound("db", "user.password=of-db-only")
+	d.CLI("device", "add", "web", "eth0", "nic", "network=br0")
 	for _, tc := range []struct {
 		path   string
 		status string
@@ -71,7 +71,7 @@ func TestContainersSeeThemselvesOnly(t *testing.T) {
 	d := serve(t)
 	names := []string{"web", "db", "cache"}
 	for _, name := range names {
-		c := d.bound(name, "user.secret=secret-of-"+name)
+		c := d.Bound(name, "user.secret=secret-of-"+name)
 		for path, want := range map[string]string{
 			"/1.0/config/user.secret": "secret-of-" + name,
 			"/1.0/meta-data":          "#cloud-config\ninstance-id: " + name + "\nlocal-hostname: " + name + "\n",
@@ -88,8 +88,8 @@ func TestContainersSeeThemselvesOnly(t *testing.T) {
 func TestHostProcessIsRefused(t *testing.T) {
 	need(t, "curl")
 	d := serve(t)
-	d.bound("web", "user.secret=x")
-	out, err := exec.Command("curl", "-sS", "--unix-socket", d.socket(), "-w", "\n%{http_code} %{content_type}", "http://lxd/1.0/config/user.secret").Output()
+	d.Bound("web", "user.secret=x")
+	out, err := exec.Command("curl", "-sS", "--unix-socket", d.Socket(), "-w", "\n%{http_code} %{content_type}", "http://lxd/1.0/config/user.secret").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func TestDialectBodies(t *testing.T) {
 	} {
 		t.Run(dialect, func(t *testing.T) {
 			d := serve(t, "--dialect", dialect)
-			c := d.bound("web")
+			c := d.Bound("web")
 			for path, w := range want {
 				if got := parseAnswer(in(t, c, curlArgs(path)...)); got != w {
 					t.Errorf("%s: got %+v, want %+v", path, got, w)
@@ -140,7 +140,7 @@ func hostname(t *testing.T) string {
 func TestImageDownload(t *testing.T) {
 	need(t, "curl")
 	d := serve(t)
-	c := d.bound("web")
+	c := d.Bound("web")
 	// A gzip header, so that the image has a type.
 	content := append([]byte{0x1f, 0x8b, 8, 0}, []byte(strings.Repeat("image bytes ", 300_000))...)
 	file := filepath.Join(t.TempDir(), "image.tar.gz")
@@ -149,12 +149,12 @@ func TestImageDownload(t *testing.T) {
 	}
 	sum := sha256.Sum256(content)
 	fp := hex.EncodeToString(sum[:])
-	d.cli("image", "import", file, "--public")
+	d.CLI("image", "import", file, "--public")
 	path := "/1.0/images/" + fp + "/export"
 	if got := parseAnswer(in(t, c, curlArgs(path)...)); got.status != "403 "+asText || got.body != "not authorized\n" {
 		t.Errorf("without security.devlxd.images: %+v", got)
 	}
-	d.cli("config", "set", "web", "security.devlxd.images=true")
+	d.CLI("config", "set", "web", "security.devlxd.images=true")
 	if got := in(t, c, "sh", "-c", "curl -sS --unix-socket /dev/lxd/sock http://lxd"+path+" | sha256sum"); !strings.HasPrefix(got, fp) {
 		t.Errorf("sha256 of the download is %s, want %s", got, fp)
 	}

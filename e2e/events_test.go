@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"devlxd/internal/daemontest"
 	"devlxd/internal/sandbox"
 )
 
@@ -19,7 +20,7 @@ type running struct {
 	t      *testing.T
 	cmd    *sandbox.Cmd
 	stdout bytes.Buffer
-	stderr syncBuffer
+	stderr daemontest.Buffer
 }
 
 // background starts a guest and waits until it has subscribed.
@@ -53,19 +54,19 @@ func (r *running) result(v any) {
 
 func TestEventsReachTheGuestInOrder(t *testing.T) {
 	d := serve(t)
-	web, db := d.bound("web", "user.n=start"), d.bound("db")
+	web, db := d.Bound("web", "user.n=start"), d.Bound("db")
 	const changes = 40
 	sub := background(t, func(ctx context.Context) *sandbox.Cmd {
 		return web.Guest(ctx, "events", "?position=true", fmt.Sprint(changes+4))
 	})
 	other := background(t, func(ctx context.Context) *sandbox.Cmd { return db.Guest(ctx, "events", "", "1") })
 	for i := range changes {
-		d.cli("config", "set", "web", fmt.Sprintf("user.n=%d", i))
+		d.CLI("config", "set", "web", fmt.Sprintf("user.n=%d", i))
 	}
-	d.cli("config", "set", "web", "user.b=2", "user.a=1", "security.devlxd.images=true")
-	d.cli("device", "add", "web", "kvm", "unix-char", "path=/dev/kvm")
-	d.cli("device", "remove", "web", "kvm")
-	d.cli("config", "set", "db", "user.db=only")
+	d.CLI("config", "set", "web", "user.b=2", "user.a=1", "security.devlxd.images=true")
+	d.CLI("device", "add", "web", "kvm", "unix-char", "path=/dev/kvm")
+	d.CLI("device", "remove", "web", "kvm")
+	d.CLI("config", "set", "db", "user.db=only")
 	var got eventsResult
 	sub.result(&got)
 	if len(got.Events) != changes+4 {
@@ -100,10 +101,10 @@ func TestEventsReachTheGuestInOrder(t *testing.T) {
 
 func TestResumeAfterPosition(t *testing.T) {
 	d := serve(t)
-	web := d.bound("web")
+	web := d.Bound("web")
 	sub := background(t, func(ctx context.Context) *sandbox.Cmd { return web.Guest(ctx, "events", "?position=true", "2") })
 	for i := range 5 {
-		d.cli("config", "set", "web", fmt.Sprintf("user.n=%d", i))
+		d.CLI("config", "set", "web", fmt.Sprintf("user.n=%d", i))
 	}
 	var first, rest eventsResult
 	sub.result(&first)
@@ -168,13 +169,13 @@ func (k *keepAlive) ask() string {
 
 func TestSwitchingTheAPIOffWorksAtOnce(t *testing.T) {
 	d := serve(t)
-	web := d.bound("web", "user.a=1")
+	web := d.Bound("web", "user.a=1")
 	held := holdConnection(t, web, "/1.0/config/user.a")
 	if got := held.ask(); got != "200 1" {
 		t.Fatalf("got %q", got)
 	}
 	sub := background(t, func(ctx context.Context) *sandbox.Cmd { return web.Guest(ctx, "events", "", "1") })
-	d.cli("config", "set", "web", "security.devlxd=false")
+	d.CLI("config", "set", "web", "security.devlxd=false")
 	if got := held.ask(); got != "403 not authorized" {
 		t.Errorf("on the open connection: %q", got)
 	}
@@ -183,7 +184,7 @@ func TestSwitchingTheAPIOffWorksAtOnce(t *testing.T) {
 	if len(ended.Events) != 0 || !strings.HasPrefix(ended.End, "1008") {
 		t.Errorf("the event stream ended with %q after %d events, want 1008", ended.End, len(ended.Events))
 	}
-	d.cli("config", "unset", "web", "security.devlxd")
+	d.CLI("config", "unset", "web", "security.devlxd")
 	if got := held.ask(); got != "200 1" {
 		t.Errorf("switched on again: %q", got)
 	}

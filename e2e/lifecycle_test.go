@@ -15,7 +15,7 @@ import (
 func (d *daemon) listed(name string) string {
 	d.t.Helper()
 	var rows []struct{ Name, Status string }
-	if err := json.Unmarshal([]byte(d.cli("container", "list", "-f", "json")), &rows); err != nil {
+	if err := json.Unmarshal([]byte(d.CLI("container", "list", "-f", "json")), &rows); err != nil {
 		d.t.Fatal(err)
 	}
 	for _, r := range rows {
@@ -38,17 +38,17 @@ func (d *daemon) waitState(name, want string) {
 func TestContainerThatEndsIsForgotten(t *testing.T) {
 	need(t, "curl")
 	d := serve(t)
-	first := d.bound("web", "user.a=1")
+	first := d.Bound("web", "user.a=1")
 	d.waitState("web", "running")
 	if err := first.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	d.waitState("web", "stopped")
-	second := d.container("web")
+	second := d.Container("web")
 	if got := parseAnswer(in(t, second, curlArgs("/1.0/config/user.a")...)); !strings.HasPrefix(got.status, "500 ") {
 		t.Errorf("a container of the same name that is not bound: %+v", got)
 	}
-	d.cli("container", "bind", "web", "--pid", fmt.Sprint(second.PID()))
+	d.CLI("container", "bind", "web", "--pid", fmt.Sprint(second.PID()))
 	if got := parseAnswer(in(t, second, curlArgs("/1.0/config/user.a")...)); got.body != "1" {
 		t.Errorf("bound again: %+v", got)
 	}
@@ -57,15 +57,15 @@ func TestContainerThatEndsIsForgotten(t *testing.T) {
 func TestRestartOfTheDaemon(t *testing.T) {
 	need(t, "curl")
 	d := serve(t)
-	web := d.bound("web", "user.a=1")
+	web := d.Bound("web", "user.a=1")
 	sub := background(t, func(ctx context.Context) *sandbox.Cmd { return web.Guest(ctx, "events", "", "1") })
-	d.stop()
+	d.Stop()
 	var ended eventsResult
 	sub.result(&ended)
 	if !strings.HasPrefix(ended.End, "1001") {
 		t.Errorf("the event stream ended with %q, want 1001", ended.End)
 	}
-	d.start()
+	d.Start()
 	if got := d.listed("web"); got != "running" {
 		t.Errorf("after the restart the container is %s", got)
 	}
@@ -78,7 +78,7 @@ func TestRestartOfTheDaemon(t *testing.T) {
 func TestStateIsSetByTheGuest(t *testing.T) {
 	need(t, "curl")
 	d := serve(t, "--dialect", "incus")
-	web := d.bound("web")
+	web := d.Bound("web")
 	state := func() string {
 		var api struct{ State string }
 		if err := json.Unmarshal([]byte(parseAnswer(in(t, web, curlArgs("/1.0")...)).body), &api); err != nil {
@@ -103,8 +103,8 @@ func TestStateIsSetByTheGuest(t *testing.T) {
 func TestImpostors(t *testing.T) {
 	need(t, "curl")
 	d := serve(t)
-	d.bound("victim", "user.secret=of-victim")
-	evil := d.bound("evil", "user.secret=of-evil")
+	d.Bound("victim", "user.secret=of-victim")
+	evil := d.Bound("evil", "user.secret=of-evil")
 	run := func(name string, change func(*sandbox.Cmd), argv ...string) answer {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"devlxd/internal/daemontest"
 )
 
 // monitored is a running "devlxd monitor" that has subscribed.
@@ -18,15 +20,15 @@ type monitored struct {
 	t      *testing.T
 	cmd    *exec.Cmd
 	lines  *bufio.Scanner
-	stderr *syncBuffer
+	stderr *daemontest.Buffer
 }
 
 // monitor starts it and sets user.begin until it prints a change of that, for it does not say when it has subscribed. No other
 // event was made before.
 func (d *daemon) monitor(name string, args ...string) *monitored {
 	d.t.Helper()
-	m := &monitored{t: d.t, stderr: &syncBuffer{}}
-	m.cmd = exec.Command(binary, append([]string{"monitor", name, "--run-dir", d.runDir}, args...)...)
+	m := &monitored{t: d.t, stderr: &daemontest.Buffer{}}
+	m.cmd = exec.Command(binary, append([]string{"monitor", name, "--run-dir", d.RunDir}, args...)...)
 	m.cmd.Stderr = m.stderr
 	out, err := m.cmd.StdoutPipe()
 	if err != nil {
@@ -47,7 +49,7 @@ func (d *daemon) monitor(name string, args ...string) *monitored {
 		case <-begun:
 			return m
 		default:
-			d.cli("config", "set", name, fmt.Sprintf("user.begin=%d", i))
+			d.CLI("config", "set", name, fmt.Sprintf("user.begin=%d", i))
 		}
 	}
 }
@@ -83,12 +85,12 @@ func (m *monitored) ended() {
 
 func TestMonitor(t *testing.T) {
 	d := serve(t)
-	web := d.bound("web")
+	web := d.Bound("web")
 	all, devices := d.monitor("web"), d.monitor("web", "--type", "device,config")
 	config := d.monitor("web", "--type", "config")
-	d.cli("device", "add", "web", "eth0", "nic")
-	d.cli("config", "set", "web", "user.b=2", "user.a=1")
-	d.cli("device", "remove", "web", "eth0")
+	d.CLI("device", "add", "web", "eth0", "nic")
+	d.CLI("config", "set", "web", "user.b=2", "user.a=1")
+	d.CLI("device", "remove", "web", "eth0")
 	want := []string{"device eth0 added", "config user.a 1", "config user.b 2", "device eth0 removed"}
 	for _, event := range want {
 		for _, m := range []*monitored{all, devices} {
@@ -118,9 +120,9 @@ func TestMonitor(t *testing.T) {
 // TestMonitorWhenTheDaemonEnds: that is no good end, so a script can tell.
 func TestMonitorWhenTheDaemonEnds(t *testing.T) {
 	d := serve(t)
-	d.bound("web")
+	d.Bound("web")
 	m := d.monitor("web")
-	d.stop()
+	d.Stop()
 	for m.next() != "" {
 	}
 	_ = m.cmd.Wait() // the exit code says it
@@ -132,13 +134,13 @@ func TestMonitorWhenTheDaemonEnds(t *testing.T) {
 // TestMonitorReaderGoesAway: it ends with its reader, as in "devlxd monitor web | head -n 1".
 func TestMonitorReaderGoesAway(t *testing.T) {
 	d := serve(t)
-	d.bound("web")
+	d.Bound("web")
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	cmd := exec.Command(binary, "monitor", "web", "--run-dir", d.runDir)
+	cmd := exec.Command(binary, "monitor", "web", "--run-dir", d.RunDir)
 	cmd.Stdout = w
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -158,7 +160,7 @@ func TestMonitorReaderGoesAway(t *testing.T) {
 			}
 			return
 		default:
-			d.cli("config", "set", "web", fmt.Sprintf("user.begin=%d", i))
+			d.CLI("config", "set", "web", fmt.Sprintf("user.begin=%d", i))
 		}
 	}
 }

@@ -57,24 +57,24 @@ func TestConfined(t *testing.T) {
 		change func(t *testing.T, d *daemon)
 		want   privilege.State
 	}{
-		{"root", nil, func(_ *testing.T, d *daemon) { d.change = func(*exec.Cmd) {} }, privilege.State{Capabilities: kept, Bounding: kept, NoNewPrivs: true}},
+		{"root", nil, func(_ *testing.T, d *daemon) { d.Change = func(*exec.Cmd) {} }, privilege.State{Capabilities: kept, Bounding: kept, NoNewPrivs: true}},
 		{"unit", nil, func(t *testing.T, d *daemon) {
 			c := readUnit(t).confinement(d)
-			d.change = func(cmd *exec.Cmd) { confined(cmd, c) }
+			d.Change = func(cmd *exec.Cmd) { confined(cmd, c) }
 		}, privilege.State{Capabilities: two, Bounding: two, NoNewPrivs: true}},
 		{"user", nil, func(_ *testing.T, d *daemon) {
 			d.chown(user)
-			d.change = func(cmd *exec.Cmd) { cmd.SysProcAttr = asUser(user, unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH) }
+			d.Change = func(cmd *exec.Cmd) { cmd.SysProcAttr = asUser(user, unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH) }
 		}, privilege.State{Capabilities: two, Bounding: root.Bounding, NoNewPrivs: true}},
-		{"all kept", []string{"--privileges", "keep"}, func(_ *testing.T, d *daemon) { d.change = func(*exec.Cmd) {} }, privilege.State{Capabilities: root.Capabilities, Bounding: root.Bounding}},
+		{"all kept", []string{"--privileges", "keep"}, func(_ *testing.T, d *daemon) { d.Change = func(*exec.Cmd) {} }, privilege.State{Capabilities: root.Capabilities, Bounding: root.Bounding}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := newDaemon(t, tt.args...)
-			if err := os.Chmod(filepath.Dir(d.runDir), 0o711); err != nil { // for guests that see the host's files
+			if err := os.Chmod(filepath.Dir(d.RunDir), 0o711); err != nil { // for guests that see the host's files
 				t.Fatal(err)
 			}
 			tt.change(t, d)
-			d.start()
+			d.Start()
 			d.wantPrivileges(tt.want)
 			d.serveEverything(user)
 			d.wantPrivileges(tt.want)
@@ -88,7 +88,7 @@ func TestConfined(t *testing.T) {
 // wantPrivileges compares what all threads of the daemon hold with what they should, and what the commands say of it.
 func (d *daemon) wantPrivileges(want privilege.State) {
 	d.t.Helper()
-	got, err := privilege.Of(d.cmd.Process.Pid)
+	got, err := privilege.Of(d.Cmd.Process.Pid)
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -101,18 +101,18 @@ func (d *daemon) wantPrivileges(want privilege.State) {
 			NoNewPrivs   bool `json:"no_new_privs"`
 		}
 	}
-	if err := json.Unmarshal([]byte(d.cli("status", "-f", "json")), &status); err != nil {
+	if err := json.Unmarshal([]byte(d.CLI("status", "-f", "json")), &status); err != nil {
 		d.t.Fatal(err)
 	}
 	if p := status.Privileges; !slices.Equal(p.Capabilities, want.Capabilities) || p.NoNewPrivs != want.NoNewPrivs {
 		d.t.Errorf("status says %+v, want %+v", p, want)
 	}
-	line := fmt.Sprintf("daemon privileges,ok,\"pid %d: %s, no_new_privs\"", d.cmd.Process.Pid, strings.Join(want.Capabilities, " "))
+	line := fmt.Sprintf("daemon privileges,ok,\"pid %d: %s, no_new_privs\"", d.Cmd.Process.Pid, strings.Join(want.Capabilities, " "))
 	if !want.NoNewPrivs {
 		line = fmt.Sprintf("daemon privileges,warning,\"pid %d holds more than it needs (%d capabilities, no_new_privs false): start it without --privileges keep\"",
-			d.cmd.Process.Pid, len(want.Capabilities))
+			d.Cmd.Process.Pid, len(want.Capabilities))
 	}
-	if out := d.cli("doctor", "-f", "csv"); !strings.Contains(out, line+"\n") {
+	if out := d.CLI("doctor", "-f", "csv"); !strings.Contains(out, line+"\n") {
 		d.t.Errorf("doctor says\n%s, want the line\n%s", out, line)
 	}
 }
@@ -120,7 +120,7 @@ func (d *daemon) wantPrivileges(want privilege.State) {
 // hasThreadWithout tells whether the status of some thread of the daemon lacks a line.
 func (d *daemon) hasThreadWithout(line string) bool {
 	d.t.Helper()
-	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", d.cmd.Process.Pid))
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", d.Cmd.Process.Pid))
 	if err != nil || len(tasks) == 0 {
 		d.t.Fatal(tasks, err)
 	}
@@ -136,9 +136,9 @@ func (d *daemon) hasThreadWithout(line string) bool {
 func (d *daemon) serveEverything(user int) {
 	t := d.t
 	t.Helper()
-	web := d.bound("web", "user.a=1")
+	web := d.Bound("web", "user.a=1")
 	sub := background(t, func(ctx context.Context) *sandbox.Cmd { return web.Guest(ctx, "events", "", "1") })
-	d.cli("config", "set", "web", "user.a=2")
+	d.CLI("config", "set", "web", "user.a=2")
 	var got eventsResult
 	if sub.result(&got); len(got.Events) != 1 {
 		t.Errorf("events: %+v", got)
@@ -152,8 +152,8 @@ func (d *daemon) serveEverything(user int) {
 	d.image(web)
 
 	leaf := peertest.Start(t, peertest.Container(t, 300000))
-	d.cli("container", "add", "leaf", "--pid", fmt.Sprint(leaf.PID))
-	d.cli("config", "set", "leaf", "user.a=leaf")
+	d.CLI("container", "add", "leaf", "--pid", fmt.Sprint(leaf.PID))
+	d.CLI("config", "set", "leaf", "user.a=leaf")
 	dir := filepath.Join(leaf.Spec.Cgroup.Dir, "below", "it")
 	for _, name := range []string{filepath.Dir(dir), dir} {
 		leaf.Enter(name)
@@ -165,18 +165,18 @@ func (d *daemon) serveEverything(user int) {
 
 	// It makes the daemon look at the pid namespace of everybody from here on.
 	privileged := peertest.Start(t, peertest.Spec{Cgroup: peertest.NewCgroup(t), PidNS: true, MountNS: true})
-	d.cli("container", "add", "privileged", "--pid", fmt.Sprint(privileged.PID))
-	d.cli("config", "set", "privileged", "user.a=privileged")
+	d.CLI("container", "add", "privileged", "--pid", fmt.Sprint(privileged.PID))
+	d.CLI("config", "set", "privileged", "user.a=privileged")
 	d.wantGuest(privileged, "privileged")
 	d.wantGuest(leaf, "leaf")
 	intruder := privileged.Spawn(peertest.Spec{})
 	intruder.Enter(leaf.Spec.Cgroup.Dir)
 	intruder.Setuid(300000)
-	if status, body := intruder.Connect(d.socket()).HTTP(request); status != 500 {
+	if status, body := intruder.Connect(d.Socket()).HTTP(request); status != 500 {
 		t.Errorf("a privileged guest in another's cgroup is answered %d %q", status, body)
 	}
-	d.stop()
-	d.start()
+	d.Stop()
+	d.Start()
 	for _, name := range []string{"web", "leaf", "privileged"} {
 		d.waitState(name, "running")
 	}
@@ -190,7 +190,7 @@ func (d *daemon) serveEverything(user int) {
 // wantGuest asks for user.a on a new connection.
 func (d *daemon) wantGuest(p *peertest.Proc, want string) {
 	d.t.Helper()
-	c := p.Connect(d.socket())
+	c := p.Connect(d.Socket())
 	defer c.Close()
 	if status, body := c.HTTP(request); status != 200 || body != want {
 		d.t.Errorf("%s is answered %d %q", want, status, body)
@@ -206,8 +206,8 @@ func (d *daemon) image(web *sandbox.Container) {
 	if err := os.WriteFile(file, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d.cli("image", "import", file, "--public")
-	d.cli("config", "set", "web", "security.devlxd.images=true")
+	d.CLI("image", "import", file, "--public")
+	d.CLI("config", "set", "web", "security.devlxd.images=true")
 	path := fmt.Sprintf("/1.0/images/%x/export", sha256.Sum256(content))
 	got := in(t, web, "curl", "-s", "--fail", "--unix-socket", guestSocket, "http://lxd"+path)
 	if !bytes.Equal([]byte(got), content) {
@@ -220,21 +220,21 @@ func TestEachCapabilityIsNeeded(t *testing.T) {
 	peertest.Need(t, peertest.Root, peertest.Cgroup2, peertest.UserNS)
 	without := func(t *testing.T, missing string) *daemon {
 		d := newDaemon(t)
-		if err := os.Chmod(filepath.Dir(d.runDir), 0o711); err != nil {
+		if err := os.Chmod(filepath.Dir(d.RunDir), 0o711); err != nil {
 			t.Fatal(err)
 		}
 		c := confinement{Bounding: slices.DeleteFunc(readUnit(t).words("CapabilityBoundingSet"), func(name string) bool { return name == missing })}
-		d.change = func(cmd *exec.Cmd) { confined(cmd, c) }
-		d.start()
-		if want := "missing: " + missing + " ("; !strings.Contains(d.log.String(), want) || !strings.Contains(d.log.String(), "CapabilityBoundingSet=") {
-			t.Errorf("the log does not say %q and what to do:\n%s", want, d.log)
+		d.Change = func(cmd *exec.Cmd) { confined(cmd, c) }
+		d.Start()
+		if want := "missing: " + missing + " ("; !strings.Contains(d.Log.String(), want) || !strings.Contains(d.Log.String(), "CapabilityBoundingSet=") {
+			t.Errorf("the log does not say %q and what to do:\n%s", want, d.Log)
 		}
 		return d
 	}
 	t.Run(capPtrace, func(t *testing.T) {
 		d := without(t, capPtrace)
 		privileged := peertest.Start(t, peertest.Spec{Cgroup: peertest.NewCgroup(t), PidNS: true, MountNS: true})
-		_, err := d.tryCLI("container", "add", "c", "--pid", fmt.Sprint(privileged.PID))
+		_, err := d.TryCLI("container", "add", "c", "--pid", fmt.Sprint(privileged.PID))
 		if err == nil || !strings.Contains(err.Error(), "give devlxd CAP_SYS_PTRACE") || strings.Count(strings.TrimSpace(err.Error()), "\n") != 0 {
 			t.Errorf("a privileged container: %v; want one line that names what is missing", err)
 		}
@@ -242,8 +242,8 @@ func TestEachCapabilityIsNeeded(t *testing.T) {
 	t.Run(capSearch, func(t *testing.T) {
 		d := without(t, capSearch)
 		leaf := peertest.Start(t, peertest.Container(t, 300000))
-		d.cli("container", "add", "c", "--pid", fmt.Sprint(leaf.PID))
-		d.cli("config", "set", "c", "user.a=c")
+		d.CLI("container", "add", "c", "--pid", fmt.Sprint(leaf.PID))
+		d.CLI("config", "set", "c", "user.a=c")
 		d.wantGuest(leaf, "c")
 		below := filepath.Join(leaf.Spec.Cgroup.Dir, "below")
 		leaf.Enter(below)
@@ -251,7 +251,7 @@ func TestEachCapabilityIsNeeded(t *testing.T) {
 		if err := os.Chmod(below, 0); err != nil {
 			t.Fatal(err)
 		}
-		if status, _ := leaf.Connect(d.socket()).HTTP(request); status != 500 {
+		if status, _ := leaf.Connect(d.Socket()).HTTP(request); status != 500 {
 			t.Errorf("a guest in a cgroup that cannot be opened is answered %d", status)
 		}
 	})
@@ -262,19 +262,19 @@ func TestDirectoryOfAnotherUser(t *testing.T) {
 	const user = 1234
 	d := newDaemon(t)
 	d.chown(user)
-	d.change = func(*exec.Cmd) {}
-	d.launch()
+	d.Change = func(*exec.Cmd) {}
+	d.Launch()
 	select {
-	case <-d.exited:
+	case <-d.Exited:
 	case <-time.After(20 * time.Second):
 		t.Fatal("the daemon does not end")
 	}
-	code, text := d.cmd.ProcessState.ExitCode(), strings.TrimSpace(d.log.String())
-	d.cmd = nil
-	want := fmt.Sprintf("devlxd: cannot write to %s: it belongs to uid 1234 and CAP_DAC_OVERRIDE is given up: give it to uid 0 (chown -R), or start with --privileges keep", d.runDir)
+	code, text := d.Cmd.ProcessState.ExitCode(), strings.TrimSpace(d.Log.String())
+	d.Cmd = nil
+	want := fmt.Sprintf("devlxd: cannot write to %s: it belongs to uid 1234 and CAP_DAC_OVERRIDE is given up: give it to uid 0 (chown -R), or start with --privileges keep", d.RunDir)
 	if code != 1 || text != want {
 		t.Errorf("it ended with %d and said\n%s, want\n%s", code, text, want)
 	}
-	d.args = []string{"--privileges", "keep"}
-	d.start()
+	d.Args = []string{"--privileges", "keep"}
+	d.Start()
 }

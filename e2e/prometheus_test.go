@@ -26,6 +26,8 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 	"golang.org/x/sys/unix"
+
+	"devlxd/internal/daemontest"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -83,13 +85,13 @@ func freePort(t *testing.T) string {
 // metrics is the address that the daemon chose for its metrics.
 func (d *daemon) metrics() string {
 	d.t.Helper()
-	for line := range strings.Lines(d.log.String()) {
+	for line := range strings.Lines(d.Log.String()) {
 		var l struct{ Msg, Metrics string }
 		if err := json.Unmarshal([]byte(line), &l); err == nil && l.Msg == "serving" {
 			return l.Metrics
 		}
 	}
-	d.t.Fatalf("the daemon does not say where its metrics are:\n%s", d.log)
+	d.t.Fatalf("the daemon does not say where its metrics are:\n%s", d.Log)
 	return ""
 }
 
@@ -147,7 +149,7 @@ func describe(f *dto.MetricFamily) string {
 func sameBuild(t *testing.T, d *daemon, f *dto.MetricFamily) {
 	t.Helper()
 	var status struct{ Version, Revision string }
-	if err := json.Unmarshal([]byte(d.cli("status", "-f", "json")), &status); err != nil {
+	if err := json.Unmarshal([]byte(d.CLI("status", "-f", "json")), &status); err != nil {
 		t.Fatal(err)
 	}
 	labels := make(map[string]string)
@@ -177,7 +179,7 @@ func TestReadyWhileServing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ours.Close()
-	upload := d.bound("web").Command(t.Context(), curlArgs("/1.0", "-X", "PATCH", "-T", "-")...)
+	upload := d.Bound("web").Command(t.Context(), curlArgs("/1.0", "-X", "PATCH", "-T", "-")...)
 	upload.Stdin = theirs
 	if err := upload.Start(); err != nil {
 		t.Fatal(err)
@@ -189,7 +191,7 @@ func TestReadyWhileServing(t *testing.T) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	if err := d.cmd.Process.Signal(unix.SIGTERM); err != nil {
+	if err := d.Cmd.Process.Signal(unix.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	for {
@@ -209,10 +211,10 @@ func TestReadyWhileServing(t *testing.T) {
 	}
 	ours.Close()
 	_ = upload.Wait() // answered or cut off, which is not what this is about
-	if err := <-d.exited; err != nil {
-		t.Errorf("the daemon ended with %v\n%s", err, d.log)
+	if err := <-d.Exited; err != nil {
+		t.Errorf("the daemon ended with %v\n%s", err, d.Log)
 	}
-	d.cmd = nil // a second signal would be one too many
+	d.Cmd = nil // a second signal would be one too many
 }
 
 // prometheusConfig scrapes one daemon.
@@ -234,7 +236,7 @@ func startPrometheus(t *testing.T, target string) string {
 	if err := os.WriteFile(config, fmt.Appendf(nil, prometheusConfig, target), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var log syncBuffer
+	var log daemontest.Buffer
 	cmd := exec.Command("prometheus", "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"),
 		"--web.listen-address="+address, "--log.level=warn")
 	cmd.Stdout, cmd.Stderr = &log, &log
@@ -303,7 +305,7 @@ func TestPrometheusScrapes(t *testing.T) {
 	need(t, "promtool")
 	d := serve(t, "--metrics", "127.0.0.1:0")
 	address := d.metrics()
-	web := d.bound("web", "user.role=frontend")
+	web := d.Bound("web", "user.role=frontend")
 	api := startPrometheus(t, address)
 	const found, missing = 7, 3
 	for range found {

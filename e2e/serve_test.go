@@ -20,7 +20,7 @@ import (
 func (d *daemon) second() string {
 	d.t.Helper()
 	var log bytes.Buffer
-	cmd := exec.Command(binary, "serve", "--run-dir", d.runDir, "--state-dir", d.t.TempDir(), "--metrics", "off")
+	cmd := exec.Command(binary, "serve", "--run-dir", d.RunDir, "--state-dir", d.t.TempDir(), "--metrics", "off")
 	cmd.Stderr = &log
 	timer := time.AfterFunc(patience, func() { _ = cmd.Process.Signal(unix.SIGTERM) })
 	defer timer.Stop()
@@ -35,7 +35,7 @@ func (d *daemon) second() string {
 // files are the sockets as the file system knows them.
 func (d *daemon) files() (inodes [2]uint64) {
 	d.t.Helper()
-	for i, path := range []string{d.socket(), filepath.Join(d.runDir, "admin.sock")} {
+	for i, path := range []string{d.Socket(), filepath.Join(d.RunDir, "admin.sock")} {
 		var st unix.Stat_t
 		if err := unix.Lstat(path, &st); err != nil {
 			d.t.Fatalf("%s: %v", path, err)
@@ -49,7 +49,7 @@ func (d *daemon) files() (inodes [2]uint64) {
 func (d *daemon) pid() int {
 	d.t.Helper()
 	var status struct{ PID int }
-	if err := json.Unmarshal([]byte(d.cli("status", "-f", "json")), &status); err != nil {
+	if err := json.Unmarshal([]byte(d.CLI("status", "-f", "json")), &status); err != nil {
 		d.t.Fatal(err)
 	}
 	return status.PID
@@ -60,27 +60,27 @@ func (d *daemon) pid() int {
 func TestOneDaemonOfARunDirectory(t *testing.T) {
 	need(t, "curl")
 	d := serve(t)
-	web := d.bound("web", "user.a=1")
+	web := d.Bound("web", "user.a=1")
 	before := d.files()
-	want := fmt.Sprintf("devlxd: another devlxd (pid %d) serves %s: stop it, or use another --run-dir", d.cmd.Process.Pid, d.runDir)
+	want := fmt.Sprintf("devlxd: another devlxd (pid %d) serves %s: stop it, or use another --run-dir", d.Cmd.Process.Pid, d.RunDir)
 	if got := d.second(); got != want {
 		t.Errorf("a second daemon said\n%s\nwant\n%s", got, want)
 	}
-	if d.files() != before || d.pid() != d.cmd.Process.Pid {
+	if d.files() != before || d.pid() != d.Cmd.Process.Pid {
 		t.Error("the sockets are not those of the first daemon any more")
 	}
 	if got := parseAnswer(in(t, web, curlArgs("/1.0/config/user.a")...)); got.body != "1" {
 		t.Errorf("a guest is answered %+v", got)
 	}
-	if err := d.cmd.Process.Kill(); err != nil {
+	if err := d.Cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	<-d.exited
+	<-d.Exited
 	if d.files() != before {
 		t.Error("the sockets are not those that the killed daemon left")
 	}
-	d.start()
-	if d.files() == before || d.pid() != d.cmd.Process.Pid {
+	d.Start()
+	if d.files() == before || d.pid() != d.Cmd.Process.Pid {
 		t.Error("the sockets of the killed daemon were not replaced")
 	}
 	if got := parseAnswer(in(t, web, curlArgs("/1.0/config/user.a")...)); got.body != "1" {
@@ -95,10 +95,10 @@ func TestDaemonsStartAtOnce(t *testing.T) {
 	list[0] = newDaemon(t)
 	for i := 1; i < daemons; i++ {
 		list[i] = newDaemon(t)
-		list[i].runDir = list[0].runDir
+		list[i].RunDir = list[0].RunDir
 	}
 	for _, d := range list {
-		d.launch()
+		d.Launch()
 	}
 	var winner *daemon
 	refused := 0
@@ -107,18 +107,18 @@ func TestDaemonsStartAtOnce(t *testing.T) {
 			t.Fatalf("%d daemons were refused, one serves: %v", refused, winner != nil)
 		}
 		for _, d := range list {
-			if d.cmd == nil {
+			if d.Cmd == nil {
 				continue
 			}
 			select {
-			case err := <-d.exited:
-				if code := d.cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(d.log.String(), "another devlxd") {
-					t.Errorf("a daemon ended with %v:\n%s", err, d.log)
+			case err := <-d.Exited:
+				if code := d.Cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(d.Log.String(), "another devlxd") {
+					t.Errorf("a daemon ended with %v:\n%s", err, d.Log)
 				}
-				d.cmd = nil
+				d.Cmd = nil
 				refused++
 			default:
-				if winner != d && strings.Contains(d.log.String(), `"msg":"serving"`) {
+				if winner != d && strings.Contains(d.Log.String(), `"msg":"serving"`) {
 					if winner != nil {
 						t.Fatal("two daemons serve")
 					}
@@ -127,11 +127,11 @@ func TestDaemonsStartAtOnce(t *testing.T) {
 			}
 		}
 	}
-	if winner.cmd == nil {
+	if winner.Cmd == nil {
 		t.Fatal("the daemon that served has ended")
 	}
-	if pid := winner.pid(); pid != winner.cmd.Process.Pid {
-		t.Errorf("pid %d answers; want %d", pid, winner.cmd.Process.Pid)
+	if pid := winner.pid(); pid != winner.Cmd.Process.Pid {
+		t.Errorf("pid %d answers; want %d", pid, winner.Cmd.Process.Pid)
 	}
 }
 
@@ -139,7 +139,7 @@ func TestDaemonsStartAtOnce(t *testing.T) {
 func TestForeignListener(t *testing.T) {
 	d := newDaemon(t)
 	for _, name := range []string{"admin.sock", "guest/sock"} {
-		path := filepath.Join(d.runDir, name)
+		path := filepath.Join(d.RunDir, name)
 		ln := listenUnix(t, path)
 		want := fmt.Sprintf("devlxd: another process (pid %d) answers on %s: stop it, or use another --run-dir", os.Getpid(), path)
 		if got := d.second(); got != want {
@@ -153,7 +153,7 @@ func TestForeignListener(t *testing.T) {
 		ln.SetUnlinkOnClose(false) // as if its process had died
 		ln.Close()
 	}
-	d.start()
+	d.Start()
 }
 
 func listenUnix(t *testing.T, path string) *net.UnixListener {
@@ -176,12 +176,12 @@ func TestSocketActivation(t *testing.T) {
 	for _, names := range [][]string{{"guest", "admin"}, {"guest"}, {"admin"}} {
 		t.Run(strings.Join(names, " and "), func(t *testing.T) {
 			d := newDaemon(t)
-			d.change = func(cmd *exec.Cmd) {
+			d.Change = func(cmd *exec.Cmd) {
 				// LISTEN_PID is the pid of the daemon, see sd_listen_fds(3).
 				cmd.Path, cmd.Args = "/bin/sh", append([]string{"sh", "-c", `LISTEN_PID=$$ exec "$@"`, "sh"}, cmd.Args...)
 				cmd.Env = append(os.Environ(), fmt.Sprint("LISTEN_FDS=", len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
 				for _, name := range names {
-					path := map[string]string{"guest": d.socket(), "admin": filepath.Join(d.runDir, "admin.sock")}[name]
+					path := map[string]string{"guest": d.Socket(), "admin": filepath.Join(d.RunDir, "admin.sock")}[name]
 					ln := listenUnix(t, path)
 					ln.SetUnlinkOnClose(false)
 					f, err := ln.File()
@@ -195,17 +195,17 @@ func TestSocketActivation(t *testing.T) {
 					cmd.ExtraFiles = append(cmd.ExtraFiles, f)
 				}
 			}
-			d.start()
+			d.Start()
 			before := d.files()
-			web := d.bound("web", "user.a=1")
+			web := d.Bound("web", "user.a=1")
 			if got := parseAnswer(in(t, web, curlArgs("/1.0/config/user.a")...)); got.body != "1" {
 				t.Errorf("a guest is answered %+v", got)
 			}
-			want := fmt.Sprintf("devlxd: another devlxd (pid %d) serves %s: stop it, or use another --run-dir", d.cmd.Process.Pid, d.runDir)
+			want := fmt.Sprintf("devlxd: another devlxd (pid %d) serves %s: stop it, or use another --run-dir", d.Cmd.Process.Pid, d.RunDir)
 			if got := d.second(); got != want {
 				t.Errorf("a second daemon said\n%s\nwant\n%s", got, want)
 			}
-			if d.files() != before || d.pid() != d.cmd.Process.Pid {
+			if d.files() != before || d.pid() != d.Cmd.Process.Pid {
 				t.Error("the sockets are not those of the first daemon any more")
 			}
 		})

@@ -18,6 +18,7 @@ import (
 
 	"devlxd/admin"
 	adminclient "devlxd/admin/client"
+	"devlxd/internal/daemontest"
 	"devlxd/internal/fdpass"
 	"devlxd/internal/sandbox"
 	"devlxd/server"
@@ -35,19 +36,19 @@ func upgradable(t *testing.T) *daemon {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.change = func(cmd *exec.Cmd) {
+	d.Change = func(cmd *exec.Cmd) {
 		cmd.Stderr = w
-		go copyLog(d.log, r)
+		go copyLog(d.Log, r)
 	}
 	t.Cleanup(func() {
 		_ = w.Close()
 		_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 	})
-	d.start()
+	d.Start()
 	return d
 }
 
-func copyLog(log *syncBuffer, r *os.File) {
+func copyLog(log *daemontest.Buffer, r *os.File) {
 	b := make([]byte, 64<<10)
 	for {
 		n, err := r.Read(b)
@@ -62,11 +63,11 @@ func copyLog(log *syncBuffer, r *os.File) {
 func (d *daemon) upgrade(args ...string) admin.Upgraded {
 	d.t.Helper()
 	var u admin.Upgraded
-	if err := json.Unmarshal([]byte(d.cli(append([]string{"upgrade", "-f", "json"}, args...)...)), &u); err != nil {
+	if err := json.Unmarshal([]byte(d.CLI(append([]string{"upgrade", "-f", "json"}, args...)...)), &u); err != nil {
 		d.t.Fatal(err)
 	}
 	select {
-	case err := <-d.exited:
+	case err := <-d.Exited:
 		if err != nil {
 			d.t.Fatalf("the old process ended with %v", err)
 		}
@@ -84,9 +85,9 @@ func (d *daemon) follow(pid int) {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	d.cmd = &exec.Cmd{Process: p}
+	d.Cmd = &exec.Cmd{Process: p}
 	exited := make(chan error, 1)
-	d.exited = exited
+	d.Exited = exited
 	go func() {
 		state, err := p.Wait()
 		if err == nil && !state.Success() {
@@ -98,7 +99,7 @@ func (d *daemon) follow(pid int) {
 
 func (d *daemon) status() (s admin.Status) {
 	d.t.Helper()
-	s, err := adminclient.InRunDir(d.runDir).Status(d.t.Context())
+	s, err := adminclient.InRunDir(d.RunDir).Status(d.t.Context())
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -127,7 +128,7 @@ func TestUpgradeUnderLoad(t *testing.T) {
 	guests := make([]*running, containers)
 	for i := range guests {
 		name := fmt.Sprint("u", i)
-		c := d.bound(name, "user.name="+name, "limits.devlxd.subscribers=unlimited", "limits.devlxd.connections=unlimited")
+		c := d.Bound(name, "user.name="+name, "limits.devlxd.subscribers=unlimited", "limits.devlxd.connections=unlimited")
 		guests[i] = background(t, func(ctx context.Context) *sandbox.Cmd {
 			return c.Guest(ctx, "load", strconv.Itoa(subscribers/containers), strconv.Itoa(requests/containers))
 		})
@@ -137,7 +138,7 @@ func TestUpgradeUnderLoad(t *testing.T) {
 	var publishers sync.WaitGroup
 	for i := range containers {
 		publishers.Go(func() {
-			counts[i] = publish(t, d.runDir, fmt.Sprint("u", i), time.Second*time.Duration(containers)/time.Duration(events), stop)
+			counts[i] = publish(t, d.RunDir, fmt.Sprint("u", i), time.Second*time.Duration(containers)/time.Duration(events), stop)
 		})
 	}
 	finish := sync.OnceFunc(func() {
@@ -177,7 +178,7 @@ func TestUpgradeUnderLoad(t *testing.T) {
 		}
 	}
 	t.Logf("in %.1f s: %d changes, %d events delivered, %d requests", took.Seconds(), changes, sum.Events, sum.Requests)
-	metrics := d.cli("status")
+	metrics := d.CLI("status")
 	if !strings.Contains(metrics, "slow_readers: 0") {
 		t.Errorf("there were slow readers:\n%s", metrics)
 	}
@@ -208,15 +209,15 @@ func publish(t *testing.T, runDir, name string, interval time.Duration, stop <-c
 func TestUpgradeBySignal(t *testing.T) {
 	need(t, "curl")
 	d := upgradable(t)
-	web := d.bound("web", "user.a=1")
-	old := d.cmd.Process.Pid
-	if err := d.cmd.Process.Signal(unix.SIGUSR2); err != nil {
+	web := d.Bound("web", "user.a=1")
+	old := d.Cmd.Process.Pid
+	if err := d.Cmd.Process.Signal(unix.SIGUSR2); err != nil {
 		t.Fatal(err)
 	}
 	select {
-	case <-d.exited:
+	case <-d.Exited:
 	case <-time.After(2 * patience):
-		t.Fatalf("the old process goes on:\n%s", d.log)
+		t.Fatalf("the old process goes on:\n%s", d.Log)
 	}
 	d.follow(d.pid())
 	if d.pid() == old {
@@ -225,7 +226,7 @@ func TestUpgradeBySignal(t *testing.T) {
 	if got := parseAnswer(in(t, web, curlArgs("/1.0/config/user.a")...)); got.body != "1" {
 		t.Errorf("a guest is answered %+v", got)
 	}
-	d.cli("config", "set", "web", "user.a=2")
+	d.CLI("config", "set", "web", "user.a=2")
 	if got := parseAnswer(in(t, web, curlArgs("/1.0/config/user.a")...)); got.body != "2" {
 		t.Errorf("a guest is answered %+v", got)
 	}
@@ -233,8 +234,8 @@ func TestUpgradeBySignal(t *testing.T) {
 	if said := d.second(); !strings.Contains(said, fmt.Sprintf("another devlxd (pid %d)", d.pid())) {
 		t.Errorf("a second daemon said %s", said)
 	}
-	d.stop()
-	for _, path := range []string{d.socket(), filepath.Join(d.runDir, "admin.sock")} {
+	d.Stop()
+	for _, path := range []string{d.Socket(), filepath.Join(d.RunDir, "admin.sock")} {
 		if _, err := os.Lstat(path); err == nil {
 			t.Errorf("%s is left", path)
 		}
@@ -256,7 +257,7 @@ const (
 func TestUpgradeFails(t *testing.T) {
 	need(t, "curl")
 	d := upgradable(t)
-	web := d.bound("web", "user.a=0")
+	web := d.Bound("web", "user.a=0")
 	sub := background(t, func(ctx context.Context) *sandbox.Cmd { return web.Guest(ctx, "events", "", "9") })
 	self, err := os.Executable()
 	if err != nil {
@@ -267,7 +268,7 @@ func TestUpgradeFails(t *testing.T) {
 	change := func() {
 		t.Helper()
 		n++
-		d.cli("config", "set", "web", fmt.Sprint("user.a=", n))
+		d.CLI("config", "set", "web", fmt.Sprint("user.a=", n))
 		if got := parseAnswer(in(t, web, curlArgs("/1.0/config/user.a")...)); got.body != strconv.Itoa(n) {
 			t.Errorf("a guest is answered %+v", got)
 		}
@@ -289,7 +290,7 @@ func TestUpgradeFails(t *testing.T) {
 			}
 		}
 		before := d.pid()
-		out, err := d.tryCLI("upgrade", "--binary", binary)
+		out, err := d.TryCLI("upgrade", "--binary", binary)
 		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Count(err.Error(), "\n") != 1 {
 			t.Errorf("%s = %q, %v; want one line with %q", tt.binary, out, err, tt.want)
 		}
@@ -376,7 +377,7 @@ func TestUpgradeUnderSystemd(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", path)
 	d := upgradable(t)
 	told("READY=1")
-	if out, err := d.tryCLI("upgrade", "--binary", filepath.Join(t.TempDir(), "missing")); err == nil {
+	if out, err := d.TryCLI("upgrade", "--binary", filepath.Join(t.TempDir(), "missing")); err == nil {
 		t.Errorf("it was upgraded: %s", out)
 	}
 	told("RELOADING=1")
@@ -384,6 +385,6 @@ func TestUpgradeUnderSystemd(t *testing.T) {
 	u := d.upgrade()
 	told("RELOADING=1")
 	told(fmt.Sprintf("MAINPID=%d\nREADY=1\nWATCHDOG=1", u.PID))
-	d.stop()
+	d.Stop()
 	told("STOPPING=1")
 }

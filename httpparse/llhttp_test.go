@@ -216,31 +216,7 @@ var stricterThanLLHTTP = map[*Error]string{
 // What is accepted here llhttp accepts too, with the same method, target, version, fields, body and end.
 func TestLLHTTP(t *testing.T) {
 	p := startLLHTTP(t)
-	rng := rand.New(rand.NewPCG(3, 4))
-	cases := loadCases(t)
-	seen := map[*Error]bool{}
-	for _, c := range cases {
-		if len(c.Raw) > 64<<10 {
-			continue
-		}
-		mutants := [][]byte{c.Raw}
-		for range 100 {
-			other := cases[rng.IntN(len(cases))].Raw
-			mutants = append(mutants, mutate(rng, c.Raw, other[:min(len(other), 512)]))
-		}
-		t.Run(c.Name(), func(t *testing.T) {
-			for _, raw := range mutants {
-				strict, err := p.judge(raw)
-				if err != nil {
-					t.Errorf("%.300q: %v", raw, err)
-				}
-				if strict != nil && stricterThanLLHTTP[strict] == "" {
-					t.Errorf("%.300q: llhttp takes it; refused here: %v", raw, strict)
-				}
-				seen[strict] = true
-			}
-		})
-	}
+	seen := judgeMutants(t, rand.New(rand.NewPCG(3, 4)), "llhttp", p.judge, stricterThanLLHTTP)
 	for e := range stricterThanLLHTTP {
 		// Other versions may have become stricter.
 		if !seen[e] && strings.HasPrefix(p.version, "9.") {
