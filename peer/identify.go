@@ -55,6 +55,16 @@ func Identify[B Binding](h *Host, dir Directory[B], fd int) (b B, p Peer, r Reje
 	return b, p, r
 }
 
+// PID is the pid of the process that connected, as of connect(2) and in the pid namespace of the caller; 0 when it has none there. It costs one
+// system call. It is no identity: the process may have ended, and its pid may be another's by now.
+func PID(fd int) int32 {
+	cred, e := sysPeerCred(fd)
+	if e != 0 {
+		return 0
+	}
+	return max(cred.Pid, 0)
+}
+
 // open reads the credentials and gets a pidfd on the peer.
 func (h *Host) open(sock int) (p Peer, pidfd int, r Reject) {
 	if h.level == LevelNone {

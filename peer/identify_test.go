@@ -405,3 +405,20 @@ func TestIdentifyDeep(t *testing.T) {
 		w.verify(w.Accept(), want)
 	}
 }
+
+// TestPID: the pid of who connected, and none of a socket that has no peer.
+func TestPID(t *testing.T) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		defer func() { _ = unix.Close(fd) }()
+		if got := PID(fd); got != int32(os.Getpid()) {
+			t.Errorf("pid %d; want %d", got, os.Getpid())
+		}
+	}
+	if got := PID(-1); got != 0 {
+		t.Errorf("pid %d of no socket", got)
+	}
+}

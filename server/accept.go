@@ -9,10 +9,6 @@ import (
 	"devlxd/peer"
 )
 
-// acceptBatch is how many connections are accepted before the loop's own
-// connections have their turn again; the rest waits in the backlog.
-const acceptBatch = 32
-
 // reserve keeps descriptors back so that a peer can still be identified when
 // accept has used up the last one: identification needs a pidfd and, for a
 // leaf cgroup, one more.
@@ -44,13 +40,13 @@ func (r *reserve) release() {
 }
 
 // accept takes connections off the backlog and deals them out to the loops in
-// turn. It is called on the loop that owns the listener. It reports whether the
-// backlog may hold more.
+// turn, as far as a turn goes; the rest waits in the backlog. It is called on the
+// loop that owns the listener. It reports whether the backlog may hold more.
 func (l *loop) accept() (more bool) {
 	s := l.srv
 	defer l.deal()
 	limit := s.maxConnections()
-	for range acceptBatch {
+	for end := l.work + acceptWork; l.work < end; {
 		if s.open.Load() >= limit {
 			l.pauseAccept(nil)
 			return false
@@ -67,8 +63,14 @@ func (l *loop) accept() (more bool) {
 			}
 			return false
 		}
-		s.open.Add(1)
 		l.stats.accepted.Add(1)
+		if stranger, refused := s.refusals.refused(fd, l.mark); refused {
+			l.work++
+			l.shed(fd, stranger)
+			continue
+		}
+		l.work += adoptWork
+		s.open.Add(1)
 		target := l.nextLoop
 		l.nextLoop = (target + 1) % len(s.loops)
 		if target == l.id {
@@ -132,26 +134,15 @@ func (l *loop) resumeAccept() {
 // adopt makes the loop the owner of an accepted connection and identifies its
 // peer, once and for all.
 func (l *loop) adopt(fd int) {
-	c := &conn{fd: int32(fd)}
+	c := &conn{fd: int32(fd), interest: unwatched}
 	l.own(c)
 	defer l.recoverConn(c)
 	l.setTicking(true)
-	l.identify(c)
-	events := pollRead
-	if !l.admit(c, l.join(c)) {
-		if c.state == stateClosed {
-			return
-		}
-		c.interest, events = interestNone, pollNone
+	pid := l.identify(c)
+	if !l.admit(c, pid, l.join(c)) {
+		return // not served, or later
 	}
-	if err := l.poller.add(fd, events); err != nil {
-		l.srv.throttled.log("cannot watch a connection: raise fs.epoll.max_user_watches or the memory limit", "error", err)
-		l.close(c, CloseInternal)
-		return
-	}
-	if c.interest == interestNone {
-		return // until there is room
-	}
+	l.watch(c, interestRead)
 	l.arm(c, timerHead)
 	if l.draining {
 		l.drainConn(c)
@@ -168,8 +159,9 @@ func (l *loop) own(c *conn) {
 	l.open++
 }
 
-// identify sets the container of c, or the reason why it has none.
-func (l *loop) identify(c *conn) {
+// identify sets the container of c, or the reason why it has none. It returns the
+// pid that the peer had when it connected.
+func (l *loop) identify(c *conn) (pid int32) {
 	var p peer.Peer
 	c.binding, p, c.reject = l.srv.identify(int(c.fd))
 	if c.reject == peer.RejectResources {
@@ -186,4 +178,5 @@ func (l *loop) identify(c *conn) {
 		c.binding = nil
 		l.srv.refused.log("connection refused", "reason", c.reject.String(), "pid", p.PID, "uid", p.UID)
 	}
+	return p.PID
 }

@@ -146,3 +146,20 @@ func TestDeliveriesDoNotAllocate(t *testing.T) {
 		})
 	}
 }
+
+// TestShedDoesNotAllocate: a connection that is refused unseen costs system calls only.
+func TestShedDoesNotAllocate(t *testing.T) {
+	s := newStill(t)
+	var fds [2]int
+	n := testing.AllocsPerRun(100, func() {
+		var err error
+		if fds, err = unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0); err != nil {
+			t.Fatal(err)
+		}
+		s.l.shed(fds[0], false)
+		_ = unix.Close(fds[1])
+	})
+	if n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"math/bits"
 
 	"golang.org/x/sys/unix"
 
@@ -67,7 +68,19 @@ const (
 	interestRead interest = iota
 	interestWrite
 	interestNone // while it waits for its container's quota
+	unwatched    // the poller does not know it yet
 )
+
+// events is what the poller is asked for.
+func (i interest) events() uint32 {
+	switch i {
+	case interestRead:
+		return pollRead
+	case interestWrite:
+		return pollWrite
+	}
+	return pollNone
+}
 
 // maxPatch bounds the body of PATCH /1.0, which is held in memory.
 const maxPatch = 16 << 10
@@ -135,13 +148,16 @@ func (l *loop) turn(c *conn, data []byte) {
 	}
 }
 
-// keep holds on to the bytes that are not done with. A large buffer is not kept
-// for a few bytes.
+// keep holds on to the bytes that are not done with, which may be the end of
+// those that are held: then they stay where they are, until they are half as many
+// or less. A large buffer is not kept for a few bytes.
 func (c *conn) keep(rest []byte) {
 	switch {
 	case len(rest) == 0:
 		c.in = nil
-	case cap(c.in) > 2*len(rest)+1024:
+	case bits.Len(uint(len(rest))) == bits.Len(uint(len(c.in))) && len(c.in) >= len(rest) && &c.in[len(c.in)-len(rest)] == &rest[0]:
+		c.in = c.in[len(c.in)-len(rest):]
+	case cap(c.in) > 2*len(rest)+1024 || len(c.in) > len(rest):
 		c.in = append([]byte(nil), rest...)
 	default:
 		c.in = append(c.in[:0], rest...)

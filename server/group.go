@@ -1,6 +1,10 @@
 package server
 
-import "devlxd/registry"
+import (
+	"time"
+
+	"devlxd/registry"
+)
 
 // group is the connections of one life of a container on one loop, and their
 // shared interest in its events. Owned by the loop.
@@ -16,10 +20,11 @@ type group struct {
 	dirty  bool  // events came after the fan-out pass began
 	queued bool  // in the loop's run queue
 
-	window  uint32   // wheel tick of its last request
-	spent   uint32   // recent requests as of then
-	through *conn    // the one that is read from although the limit of bytes is reached
-	waiting *waiting // nil: nobody has waited yet
+	window   uint32        // wheel tick of its last request
+	spent    uint32        // recent requests as of then
+	through  *conn         // the one that is read from although the limit of bytes is reached
+	waiting  *waiting      // nil: nobody has waited yet
+	noneIdle time.Duration // of the loop's clock: until then none of its connections is idle, unless one becomes it
 }
 
 // join counts c and puts it among the connections of its container. A container that stops

@@ -319,14 +319,13 @@ func (l *loop) takeOver(t *takenConn) {
 		c.deadline = l.wheel.now + uint32(t.remaining)
 		l.wheel.link(c)
 	}
-	events := pollRead
+	c.interest = unwatched
+	what := interestRead
 	if c.out != nil {
-		c.interest, events = interestWrite, pollWrite
+		what = interestWrite
 		c.out.download(c.group.account)
 	}
-	if err := l.poller.add(int(c.fd), events); err != nil {
-		l.srv.throttled.log("cannot watch a connection: raise fs.epoll.max_user_watches or the memory limit", "error", err)
-		l.close(c, CloseInternal)
+	if l.watch(c, what); c.state == stateClosed {
 		return
 	}
 	l.recharge(c)

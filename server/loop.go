@@ -51,8 +51,11 @@ type loop struct {
 	// Work that goes on after the other connections had their turn: the poller
 	// does not wait while there is any.
 	runq    []*group
-	served  int      // those at the beginning of runq that had their turn
-	blocked []*group // with connections that wait for more than their turn
+	served  int           // those at the beginning of runq that had their turn
+	blocked []*group      // with connections that wait for more than their turn
+	retried time.Duration // of clock, when they were looked at last
+	backlog bool          // more connections wait to be accepted than a turn took
+	put     int           // turns in which the run queue was put off for them
 
 	claims   claims
 	work     int      // units of work in this pass: requests, frames and the like
@@ -62,7 +65,9 @@ type loop struct {
 	crowded  bool     // so many connections are ready that those of busy containers come after the others
 	turnOf   *conn    // the connection that is first in line
 	turnKind waitKind // in which line
+	turnLeft int      // requests
 	paid     *conn    // the connection whose request has had its token
+	refused  conn     // scratch, for one that is not looked at
 
 	listener     int // -1 unless this loop accepts
 	acceptPaused bool
@@ -132,7 +137,10 @@ func (l *loop) goAround(block bool) error {
 		return err
 	}
 	l.mark = l.clock()
-	l.work, l.pass = 0, max(passWork, len(events))
+	l.work, l.pass, l.backlog = 0, max(passWork, len(events)), false
+	if len(l.blocked) > 0 && l.mark-l.retried >= retryTime {
+		l.retryBlocked()
+	}
 	l.crowded = len(events) > crowd && l.wheel.now-l.quietAt <= quietTicks
 	if len(events) > passWork {
 		l.dispatchQuiet(events)
@@ -148,7 +156,12 @@ func (l *loop) dispatchAll(events []unix.EpollEvent) {
 			l.dispatch(fd)
 		}
 	}
-	if len(l.runq) > 0 {
+	switch {
+	case len(l.runq) == 0:
+	case l.backlog && l.put < runShare:
+		l.put++
+	default:
+		l.put = 0
 		l.runQueue()
 	}
 }
@@ -159,7 +172,7 @@ func (l *loop) dispatchAll(events []unix.EpollEvent) {
 func (l *loop) dispatch(fd int) {
 	switch fd {
 	case l.listener:
-		l.guard(nil, func() { l.accept() })
+		l.guard(nil, func() { l.backlog = l.accept() })
 		l.mark = l.clock()
 		return
 	case l.timerfd:
@@ -183,7 +196,10 @@ func (l *loop) dispatch(fd int) {
 		l.writable(c)
 	case c.claim != 0 && l.waits(c) != waitNone:
 		l.ignore(c)
-	case l.crowded && l.busy(c.group):
+	case !l.busy(c.group):
+		l.quietAt = l.wheel.now
+		l.onReadable(c)
+	case l.crowded:
 		l.wait(c, waitTurn, false)
 	default:
 		l.onReadable(c)
@@ -269,16 +285,13 @@ func (l *loop) watch(c *conn, what interest) {
 	if c.interest == what || c.state == stateClosed {
 		return
 	}
-	c.interest = what
-	events := pollRead
-	switch what {
-	case interestWrite:
-		events = pollWrite
-	case interestNone:
-		events = pollNone
+	change := l.poller.modify
+	if c.interest == unwatched {
+		change = l.poller.add
 	}
-	if err := l.poller.modify(int(c.fd), events); err != nil {
-		l.srv.log.Error("cannot watch a connection", "error", err)
+	c.interest = what
+	if err := change(int(c.fd), what.events()); err != nil {
+		l.srv.throttled.log("cannot watch a connection: raise fs.epoll.max_user_watches or the memory limit", "error", err)
 		l.close(c, CloseInternal)
 	}
 }

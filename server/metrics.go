@@ -16,7 +16,7 @@ type collector struct {
 	s *Server
 
 	connections, subscribers, containers, bound, images *prometheus.Desc
-	accepted, taken, pauses                             *prometheus.Desc
+	accepted, shed, taken, pauses                       *prometheus.Desc
 	identified, rejected, closed                        *prometheus.Desc
 	requests, published, delivered, missed, overrun     *prometheus.Desc
 	quotaWaits, quotaRefused                            *prometheus.Desc
@@ -36,6 +36,7 @@ func (s *Server) Collector() prometheus.Collector {
 		bound:       desc("containers_running", "Containers bound to a running init process."),
 		images:      desc("images", "Registered images."),
 		accepted:    desc("connections_accepted_total", "Guest connections accepted."),
+		shed:        desc("connections_shed_total", "Of those accepted, refused like the last one of the same process before it was looked at who they are."),
 		taken:       desc("connections_taken_over_total", "Guest connections taken over from a predecessor process in an upgrade."),
 		pauses:      desc("accept_pauses_total", "Times that accepting paused because descriptors or memory ran out or the connection limit was reached."),
 		identified:  desc("identifications_total", "Peers by what the search for their container came to last, and by what it found.", "path", "result"),
@@ -81,6 +82,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(c.images, float64(st.Images))
 	gauge(c.ringBytes, float64(st.RingBytes))
 	counter(c.accepted, sum(func(s *loopStats) uint64 { return s.accepted.Load() }))
+	counter(c.shed, sum(func(s *loopStats) uint64 { return s.shed.Load() }))
 	counter(c.taken, sum(func(s *loopStats) uint64 { return s.takenOver.Load() }))
 	counter(c.pauses, sum(func(s *loopStats) uint64 { return s.acceptPauses.Load() }))
 	counter(c.overrun, sum(func(s *loopStats) uint64 { return s.lost.Load() }))

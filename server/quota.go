@@ -2,6 +2,7 @@ package server
 
 import (
 	"sync/atomic"
+	"time"
 
 	"devlxd/registry"
 )
@@ -25,12 +26,13 @@ func DefaultLimits() registry.Limits {
 // concurrent use. It fills a cache line, which loops that serve other containers must not touch.
 type account struct {
 	bucket      bucket
+	connects    bucket
 	bytes       atomic.Int64 // see held
 	connections atomic.Int64
 	subscribers atomic.Int64
 	images      atomic.Int64 // downloads
 	turnedAway  atomic.Int64 // connections that wait for their request to be answered 500; not among connections
-	_           [16]byte
+	_           [8]byte
 }
 
 // bucket is a token bucket as the time at which it is full again, on the clock of the server (the "generic cell rate algorithm" of
@@ -38,6 +40,10 @@ type account struct {
 type bucket struct{ full atomic.Int64 }
 
 const second = int64(1e9)
+
+// retryTime is how long tokens gather, while there is other work, before those that wait for them are looked at again; a loop that sleeps is woken
+// by the tick for it. Without it all of a tick's would be answered at once.
+const retryTime = 5 * time.Millisecond
 
 // Work is counted in units of a few microseconds: a request, a frame, or the like.
 const (
@@ -49,13 +55,21 @@ const (
 	passWork = 16
 	// crowd is the number of ready connections above which those of busy containers go to the run queue: between two looks at
 	// the poller then comes a pass of it, not all of them. The line costs them time, which fewer are not made to pay.
-	crowd = pollBatch / 2
+	crowd = passWork
 	// quietTicks is for how long after an event of a container that is not busy the busy ones make way: where all are, nobody gains by it.
 	quietTicks = 2
 	// busyWork is how many recent requests make a container a busy one.
 	busyWork = 64
 	// fileUnit is how many bytes of an answer that was not taken at once count as a unit.
 	fileUnit = 16 << 10
+	// acceptWork is how much is accepted in a turn, and adoptWork what it takes to accept and identify one connection; to refuse one unseen
+	// is one unit.
+	acceptWork = 16
+	adoptWork  = 3
+	// runShare is how often the run queue, in which are those that ask much, is put off for the backlog, in which are those that nobody knows yet.
+	runShare = 3
+	// turnRequests is how many requests of a connection are answered when it is the first of those that wait for tokens.
+	turnRequests = 4
 	// workBytes is how many bytes of a request body count as a unit.
 	workBytes = 1 << 10
 )
@@ -104,6 +118,42 @@ func (s *Server) accountOf(b *registry.Binding) *account {
 		return &s.strangers
 	}
 	return b.Attachment(func() any { return new(account) }).(*account)
+}
+
+// connectShare is how many requests the quota of requests has for each new connection, which costs six times as much CPU time as one.
+const connectShare = 4
+
+// minConnects is how many connections a second a container may make with any quota of requests.
+const minConnects = 16
+
+// connectRate is how many connections a second the container of g may make.
+func (l *loop) connectRate(g *group) int64 {
+	rate := l.limit(g, registry.LimitRequests)
+	if rate == registry.Unlimited {
+		return rate
+	}
+	return max(rate/connectShare, minConnects)
+}
+
+// mayConnect reports whether the container of g has a token for a new connection.
+func (l *loop) mayConnect(g *group) bool {
+	rate := l.connectRate(g)
+	return rate == registry.Unlimited || g.account.connects.holds(int64(l.mark), rate)
+}
+
+// connectNow takes a token for a new connection; false when there is none.
+func (l *loop) connectNow(g *group) bool {
+	rate := l.connectRate(g)
+	return rate == registry.Unlimited || l.draining || g.account.connects.take(int64(l.mark), rate)
+}
+
+// takeConnect lets c, which is new, be served now, or makes it wait in line behind other new connections of its container.
+func (l *loop) takeConnect(c *conn) bool {
+	if l.mayGoFirst(c, waitConnect) && l.connectNow(c.group) {
+		return true
+	}
+	l.wait(c, waitConnect, false)
+	return false
 }
 
 // takeToken lets c have a request answered now, or makes it wait in line behind the other connections of its container.

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"time"
+
 	"golang.org/x/sys/unix"
 
 	"devlxd/registry"
@@ -14,6 +16,8 @@ const (
 	evictScan = 1024
 	// evictBatch is how many connections make room for one at most: several where the limit was lowered.
 	evictBatch = 4
+	// noneIdleTime is for how long none is looked for when there was none, so that a flood does not have all of them looked at for each connect.
+	noneIdleTime = 10 * time.Millisecond
 )
 
 // What is answered beyond a limit.
@@ -22,17 +26,20 @@ const (
 	textSubscribers = "too many event subscriptions: close some, or have the host raise limits.devlxd.subscribers"
 )
 
-// admit decides about a new connection, with which its container has n. At the limit of its container an idle one makes room, of this loop or else of another one; then c
-// waits for the answer of the other loops, as they have no lock in common: c counts already, but is not served. Where none is idle, c is
-// turned away. It reports whether c may be served now.
-func (l *loop) admit(c *conn, n int64) bool {
+// admit decides about a new connection of a process, with which its container has n. At the limit of its container an idle one makes room,
+// of this loop or else of another one; then c waits for the answer of the other loops, as they have no lock in common: c counts already, but
+// is not served. Where none is idle, c is turned away. It reports whether c may be served now.
+func (l *loop) admit(c *conn, pid int32, n int64) bool {
 	g := c.group
 	limit := l.limit(g, registry.LimitConnections)
-	if n <= limit || l.draining || l.makeRoom(g, limit) {
-		return true
-	}
-	if len(l.srv.loops) == 1 {
-		return l.turnAway(c)
+	switch {
+	case n <= limit || l.draining || l.makeRoom(g, limit):
+		return l.takeConnect(c)
+	case !l.mayConnect(g):
+		l.refuseAtOnce(c, pid, limit)
+		return false
+	case len(l.srv.loops) == 1:
+		return l.turnAway(c, pid, limit)
 	}
 	l.wait(c, waitRoom, false)
 	l.askRoom(c, 1)
@@ -41,9 +48,15 @@ func (l *loop) admit(c *conn, n int64) bool {
 
 // makeRoom closes connections of g that are idle. It reports whether it did.
 func (l *loop) makeRoom(g *group, limit int64) (made bool) {
+	if l.mark < g.noneIdle {
+		return false
+	}
 	for range evictBatch {
 		idle := longestIdle(g)
 		if idle == nil {
+			if !made {
+				g.noneIdle = l.mark + noneIdleTime
+			}
 			return made
 		}
 		l.close(idle, CloseEvicted)
@@ -103,25 +116,24 @@ func (l *loop) roomAnswer(c *conn, made bool, next int) {
 		return
 	}
 	l.unwait(c)
-	if made || l.turnAway(c) {
+	if made && l.takeConnect(c) || !made && l.turnAway(c, 0, limit) {
 		l.arm(c, timerHead)
 		l.watch(c, interestRead)
 	}
 }
 
 // turnAway makes c one that is answered 500 when it asks, or at once. It reports whether c is still open.
-func (l *loop) turnAway(c *conn) bool {
+func (l *loop) turnAway(c *conn, pid int32, limit int64) bool {
 	a := c.group.account
+	if a.turnedAway.Add(1) > maxTurnedAway || !l.connectNow(c.group) {
+		a.turnedAway.Add(-1)
+		l.refuseAtOnce(c, pid, limit)
+		return false
+	}
 	l.stats.quotaRefused[registry.LimitConnections].Add(1)
 	a.connections.Add(-1)
 	l.claims.of(c).turnedAway = true
-	if a.turnedAway.Add(1) <= maxTurnedAway {
-		return true
-	}
-	l.out = l.out[:0]
-	l.answerTurnedAway(c, versionPolicy{})
-	l.flush(c)
-	return c.state != stateClosed
+	return true
 }
 
 // answerTurnedAway says why c is not served. 500 is what cloud-init tries again on.
@@ -129,9 +141,12 @@ func (l *loop) answerTurnedAway(c *conn, v versionPolicy) {
 	l.route = routeOther
 	v.close = true
 	l.end(c, CloseQuota)
-	text := textConnections
-	if c.group.binding == nil {
-		text = l.srv.texts.unidentified // a stranger is told nothing else
+	l.respondText(c, 500, l.textTurnedAway(c.group.binding == nil), v)
+}
+
+func (l *loop) textTurnedAway(stranger bool) string {
+	if stranger {
+		return l.srv.texts.unidentified // and nothing else
 	}
-	l.respondText(c, 500, text, v)
+	return textConnections
 }

@@ -12,6 +12,7 @@ type waitKind uint8
 const (
 	waitNone     waitKind = iota
 	waitTurn              // its next turn, after the other connections
+	waitConnect           // a token for a new connection; nothing was read from it, and the poller does not know it yet
 	waitRequests          // a token of its container's bucket
 	waitBytes             // its container to hold fewer bytes
 	waitImages            // the end of another download of its container
@@ -22,7 +23,7 @@ const (
 
 // quotas gives the metric label of each kind that is a quota.
 var quotas = [...]registry.Limit{
-	waitRequests: registry.LimitRequests, waitBytes: registry.LimitBytes, waitImages: registry.LimitImages, waitRoom: registry.LimitConnections,
+	waitConnect: registry.LimitRequests, waitRequests: registry.LimitRequests, waitBytes: registry.LimitBytes, waitImages: registry.LimitImages, waitRoom: registry.LimitConnections,
 }
 
 // claim is what a few connections need beside their conn: those that hold bytes, wait, or were turned away.
@@ -166,11 +167,8 @@ func (l *loop) hold(c *conn) {
 func (l *loop) dispatchQuiet(events []unix.EpollEvent) {
 	for i := range events {
 		fd := int(events[i].Fd)
-		if fd < len(l.conns) && l.conns[fd] != nil {
-			if l.busy(l.conns[fd].group) {
-				continue
-			}
-			l.quietAt = l.wheel.now
+		if fd < len(l.conns) && l.conns[fd] != nil && l.busy(l.conns[fd].group) {
+			continue
 		}
 		l.dispatch(fd)
 		events[i].Fd = -1
@@ -203,28 +201,36 @@ func (l *loop) mayGoFirst(c *conn, kind waitKind) bool {
 	if g.waiting == nil || g.waiting.lines[kind].first == 0 {
 		return true
 	}
-	if l.turnOf == c && l.turnKind == kind {
-		l.turnOf = nil // one request, then the next in line
-		return true
+	if l.turnOf != c || l.turnKind != kind {
+		return false
 	}
-	return false
+	if l.turnLeft--; l.turnLeft <= 0 {
+		l.turnOf = nil // then the next in line
+	}
+	return true
 }
 
 // serveWaiting goes on with the connections of g that wait, as far as their quotas and the pass allow.
 func (l *loop) serveWaiting(g *group) {
-	for kind := waitTurn; kind < numQueues; kind++ {
-		for g.waiting.lines[kind].first != 0 && l.available(g, kind) {
+	w := g.waiting
+	if first := w.lines[waitTurn].first; first != 0 { // one turn in a pass, in each that g comes to
+		l.resume(l.claims.list[first].c)
+	}
+	for more := true; more; { // one of each line in turn
+		more = false
+		for kind := waitTurn + 1; kind < numQueues; kind++ {
+			first := w.lines[kind].first
+			if first == 0 || !l.available(g, kind) {
+				continue
+			}
 			if l.work >= l.pass {
 				l.later(g)
 				return
 			}
-			l.resume(l.claims.list[g.waiting.lines[kind].first].c)
-			if kind == waitTurn {
-				break // one turn in a pass
-			}
+			l.resume(l.claims.list[first].c)
+			more = true
 		}
 	}
-	w := g.waiting
 	switch {
 	case w.n == 0:
 	case w.lines[waitTurn].first != 0:
@@ -244,6 +250,8 @@ func (l *loop) available(g *group, kind waitKind) bool {
 	case waitRequests:
 		rate := l.limit(g, registry.LimitRequests)
 		return rate == registry.Unlimited || a.bucket.holds(int64(l.mark), rate)
+	case waitConnect:
+		return l.mayConnect(g)
 	case waitBytes:
 		return g.through == nil || a.bytes.Load() < l.limit(g, registry.LimitBytes)
 	case waitImages:
@@ -263,13 +271,18 @@ func (l *loop) resume(c *conn) {
 		}
 		return
 	}
-	l.turnOf, l.turnKind = c, kind
-	if kind == waitImages {
+	l.turnOf, l.turnKind, l.turnLeft = c, kind, turnRequests
+	switch kind {
+	case waitConnect:
+		if !l.takeConnect(c) {
+			return // another loop was first
+		}
+		l.arm(c, timerHead)
+	case waitImages:
 		l.paid = c // its request has had its token
 	}
 	if again && len(c.in) > 0 {
-		held := copy(l.buf, c.in)
-		l.feed(c, l.buf[:held:held])
+		l.feed(c, c.in)
 	} else {
 		l.onReadable(c)
 	}
@@ -277,12 +290,12 @@ func (l *loop) resume(c *conn) {
 	if c.state == stateClosed || c.out != nil || l.waits(c) != waitNone {
 		return
 	}
-	// What came meanwhile was not looked at: the poller is asked again.
+	// What came meanwhile was not looked at: the poller is asked.
 	l.watch(c, interestRead)
 	l.deadlineAfter(c)
 }
 
-// retryBlocked looks again at the connections that wait, once a tick: tokens have come, and other loops may have given something back.
+// retryBlocked looks again at the connections that wait: tokens have come, and other loops may have given something back.
 func (l *loop) retryBlocked() {
 	for _, g := range l.blocked {
 		g.waiting.blocked = false
@@ -291,7 +304,7 @@ func (l *loop) retryBlocked() {
 		}
 	}
 	clear(l.blocked)
-	l.blocked = l.blocked[:0]
+	l.blocked, l.retried = l.blocked[:0], l.mark
 }
 
 // release gives back what c has of its container's quotas.

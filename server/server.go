@@ -49,8 +49,9 @@ type Options struct {
 	// the wall clock may jump. Tests move it.
 	Now func() time.Time
 
-	// identify replaces peer.Identify in tests of everything else.
+	// identify replaces peer.Identify in tests of everything else, and peerPID peer.PID.
 	identify func(reg *registry.Registry, fd int) (*registry.Binding, peer.Peer, peer.Reject)
+	peerPID  func(fd int) int32
 }
 
 func (o *Options) fill() error {
@@ -89,6 +90,13 @@ func (o *Options) fill() error {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	switch {
+	case o.peerPID != nil:
+	case o.identify != nil:
+		o.peerPID = func(int) int32 { return 0 } // all guests of a test are one process
+	default:
+		o.peerPID = peer.PID
+	}
 	if o.Faults == nil {
 		o.Faults = fault.NewBoard(o.Log, o.Now)
 	}
@@ -108,6 +116,7 @@ type Server struct {
 	loops     []*loop
 	socket    *socketFile
 	budget    budget
+	refusals  refusals
 	open      atomic.Int64 // connections of all loops
 	strangers account      // of the peers that belong to no container
 	started   time.Time
@@ -144,6 +153,7 @@ func New(o Options) (*Server, error) {
 		bodies: [2][]byte{o.Dialect.apiBody(o.Location, false), o.Dialect.apiBody(o.Location, true)},
 		failed: make(chan error, o.Loops),
 	}
+	s.refusals.peer = o.peerPID
 	if err := s.budget.init(o.MaxConnections); err != nil {
 		return nil, err
 	}

@@ -31,6 +31,7 @@ type loopStats struct {
 	accepted     atomic.Uint64
 	takenOver    atomic.Uint64 // connections of a predecessor process
 	acceptPauses atomic.Uint64
+	shed         atomic.Uint64     // accepted, and refused before they were identified
 	identified   [][]atomic.Uint64 // by peer.Path and peer.Reject
 	closed       [numCloseReasons]atomic.Uint64
 	requests     [numRoutes][len(statusCodes)]atomic.Uint64

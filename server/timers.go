@@ -26,6 +26,7 @@ func (l *loop) arm(c *conn, kind timerKind) {
 		d = o.BodyTimeout
 	case timerIdle:
 		d = o.IdleTimeout
+		c.group.noneIdle = 0
 	case timerWrite:
 		d = o.WriteTimeout
 	case timerPing:

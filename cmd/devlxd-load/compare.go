@@ -148,7 +148,7 @@ func comparePlans(base loadtest.Options, scenarios []string) ([]loadtest.Options
 // openNamed starts or finds one target.
 func (s *session) openNamed(ctx context.Context, name string) (target.Target, error) {
 	if path, ok := otherBuild(name); ok {
-		d, err := target.StartDevlxd(ctx, path)
+		d, err := target.StartDevlxd(ctx, target.Options{Binary: path})
 		if err != nil {
 			return nil, err
 		}
@@ -156,7 +156,7 @@ func (s *session) openNamed(ctx context.Context, name string) (target.Target, er
 	}
 	switch name {
 	case targetDevlxd:
-		return target.StartDevlxd(ctx, s.flags.devlxd)
+		return target.StartDevlxd(ctx, target.Options{Binary: s.flags.devlxd})
 	case targetSocket:
 		if s.flags.socket == "" {
 			return nil, usagef("the target %s needs --socket", targetSocket)

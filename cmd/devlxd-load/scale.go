@@ -55,7 +55,7 @@ func scale(ctx context.Context, f *flags, registered, connections []int) (err er
 	if err := s.start(ctx); err != nil {
 		return err
 	}
-	t, err := target.StartDevlxd(ctx, f.devlxd)
+	t, err := target.StartDevlxd(ctx, target.Options{Binary: f.devlxd})
 	if err != nil {
 		return err
 	}

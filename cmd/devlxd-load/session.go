@@ -168,7 +168,8 @@ func (s *session) open(ctx context.Context) (target.Target, error) {
 	case f.socket != "":
 		return target.FindSocket(f.socket)
 	}
-	return target.StartDevlxd(ctx, f.devlxd)
+	// What a flood meets are the quotas.
+	return target.StartDevlxd(ctx, target.Options{Binary: f.devlxd, Quotas: f.opt.Scenario == loadtest.Flood})
 }
 
 // rename gives guests in a daemon's containers the names of those.

@@ -44,7 +44,7 @@ func someContainers(t *testing.T, n int) (inits []int) {
 // daemonOf is a devlxd whose containers can also be changed by the API of LXD, on the socket that it returns.
 func daemonOf(t *testing.T, inits []int) (d *target.Devlxd, lxdSocket string) {
 	t.Helper()
-	d, err := target.StartDevlxd(context.Background(), devlxdBinary)
+	d, err := target.StartDevlxd(context.Background(), target.Options{Binary: devlxdBinary})
 	if err != nil {
 		t.Fatal(err)
 	}

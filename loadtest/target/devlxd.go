@@ -37,6 +37,7 @@ type Devlxd struct {
 
 	// Of a daemon that was started here.
 	binary string
+	quotas bool
 	dir    *workDir
 	proc   *process
 	heir   *heir // that took over from proc; nil: none has
@@ -51,8 +52,15 @@ var (
 	_ Upgrader = (*Devlxd)(nil)
 )
 
-// StartDevlxd starts a daemon of its own on a temporary store; binary "" looks for one (see [FindDevlxd]).
-func StartDevlxd(ctx context.Context, binary string) (*Devlxd, error) {
+// Options say which daemon is started.
+type Options struct {
+	Binary string // "" looks for one, see [FindDevlxd]
+	Quotas bool   // the default quotas hold; else they are out of reach
+}
+
+// StartDevlxd starts a daemon of its own on a temporary store.
+func StartDevlxd(ctx context.Context, o Options) (*Devlxd, error) {
+	binary := o.Binary
 	dir, err := newWorkDir()
 	if err != nil {
 		return nil, err
@@ -63,7 +71,7 @@ func StartDevlxd(ctx context.Context, binary string) (*Devlxd, error) {
 		}
 	}
 	d := newDevlxd(filepath.Join(dir.path, "run"))
-	d.binary, d.dir = binary, dir
+	d.binary, d.dir, d.quotas = binary, dir, o.Quotas
 	if err := d.start(ctx); err != nil {
 		return nil, errors.Join(err, dir.remove())
 	}
@@ -81,7 +89,7 @@ func newDevlxd(runDir string) *Devlxd {
 func (d *Devlxd) start(ctx context.Context) (err error) {
 	cmd := exec.Command(d.binary, "serve", "--run-dir", filepath.Join(d.dir.path, "run"),
 		"--state-dir", filepath.Join(d.dir.path, "state"), "--metrics", "off")
-	if os.Getenv(limitsEnv) == "" {
+	if !d.quotas && os.Getenv(limitsEnv) == "" {
 		cmd.Env = append(os.Environ(), limitsEnv+"="+limits)
 	}
 	d.proc, err = startProcess(cmd)

@@ -1,0 +1,78 @@
+package server
+
+import (
+	"sync/atomic"
+	"time"
+
+	"devlxd/registry"
+)
+
+const (
+	// refusalTime is for how long a process is refused like its last connection was. It is short, so that a container is looked at again
+	// soon, and so that no other process has the pid by then.
+	refusalTime = 50 * time.Millisecond
+	// refusalSlots is a power of two.
+	refusalSlots = 1024
+)
+
+// refusals remembers the processes whose container was at its limit of connections a moment ago, so that a flood of connects is refused for less
+// than it costs to make: who connects is asked for by SO_PEERCRED alone. A pid is no identity, and none is taken from it: what a wrong one
+// can do is that a connection is answered 500. Safe for concurrent use.
+type refusals struct {
+	until  atomic.Int64 // after it none counts, on the clock of the server
+	recent [refusalSlots]atomic.Pointer[refusal]
+	peer   func(fd int) int32 // the pid of who connected, 0: not known
+}
+
+// refusal is immutable.
+type refusal struct {
+	pid      int32
+	account  *account
+	limit    int64 // of connections of the account
+	stranger bool  // it belongs to no container
+	until    time.Duration
+}
+
+// add remembers that process pid was refused at time now.
+func (r *refusals) add(v refusal, now time.Duration) {
+	v.until = now + refusalTime
+	r.recent[v.pid&(refusalSlots-1)].Store(&v)
+	r.until.Store(int64(v.until))
+}
+
+// refused reports whether a connection is to be refused like the one before it of the same process, and whether that is a stranger's.
+func (r *refusals) refused(fd int, now time.Duration) (stranger, refused bool) {
+	if int64(now) >= r.until.Load() {
+		return false, false
+	}
+	pid := r.peer(fd)
+	v := r.recent[pid&(refusalSlots-1)].Load()
+	if v == nil || pid == 0 || v.pid != pid || now >= v.until || v.account.connections.Load() < v.limit {
+		return false, false
+	}
+	return v.stranger, true
+}
+
+// refuseAtOnce answers a new connection of process pid before it asks, because its container is at its limit, and remembers that.
+func (l *loop) refuseAtOnce(c *conn, pid int32, limit int64) {
+	l.stats.quotaRefused[registry.LimitConnections].Add(1)
+	a, stranger := c.group.account, c.group.binding == nil
+	l.out = l.out[:0]
+	l.answerTurnedAway(c, versionPolicy{})
+	l.flush(c)
+	if pid > 0 {
+		l.srv.refusals.add(refusal{pid: pid, account: a, limit: limit, stranger: stranger}, l.mark)
+	}
+}
+
+// shed answers a connection that nobody has looked at, and closes it.
+func (l *loop) shed(fd int, stranger bool) {
+	l.stats.quotaRefused[registry.LimitConnections].Add(1)
+	l.stats.shed.Add(1)
+	l.out = l.out[:0]
+	l.route = routeOther
+	l.refused = conn{fd: int32(fd)}
+	l.respondText(&l.refused, 500, l.textTurnedAway(stranger), versionPolicy{close: true})
+	_, _ = writeNow(fd, l.out) // a new socket takes it, unless nobody is at its other end
+	closeNow(fd)
+}
