@@ -96,14 +96,30 @@ func TestIdentityEnds(t *testing.T) {
 	}
 }
 
-// judged is the errors of a soak with such samples of resident memory, in MiB, one a second.
-func judged(mib ...float64) map[failure]uint64 {
-	s := &soak{run: &run{rec: newRecorder(), result: &report.Result{}, opt: Options{Duration: time.Duration(len(mib)) * time.Second}}}
-	for i, v := range mib {
-		s.samples = append(s.samples, sample{at: float64(i), rss: v * (1 << 20), files: 100, goroutines: 20})
+// judged is the errors of a soak with such samples, one a second. A life of the server is as many samples as life says; 0: all.
+func judged(life int, samples ...sample) map[failure]uint64 {
+	s := &soak{run: &run{rec: newRecorder(), result: &report.Result{}, opt: Options{Duration: time.Duration(len(samples)) * time.Second}}}
+	if err := s.opt.Soak.fill(time.Hour); err != nil {
+		return map[failure]uint64{failProtocol: 1}
+	}
+	for i, x := range samples {
+		x.at, x.files, x.goroutines = float64(i), max(x.files, 100), 20
+		if life > 0 {
+			x.pid = i / life
+			s.counts.upgraded = uint64(x.pid)
+		}
+		s.samples = append(s.samples, x)
 	}
 	s.judgeSamples()
 	return s.rec.failures
+}
+
+// memory makes samples of resident memory, in MiB.
+func memory(mib ...float64) (samples []sample) {
+	for _, v := range mib {
+		samples = append(samples, sample{rss: v * (1 << 20)})
+	}
+	return samples
 }
 
 // TestGrowth: a server that needs more and more is found; one that needs more at its start, or for a moment, is not.
@@ -112,15 +128,44 @@ func TestGrowth(t *testing.T) {
 		mib  []float64
 		want uint64
 	}{
-		"flat":      {[]float64{100, 101, 99, 100, 101, 100, 99, 100, 101, 100}, 0},
-		"warm-up":   {[]float64{10, 100, 100, 100, 100, 100, 100, 100, 100, 100}, 0},
-		"a moment":  {[]float64{100, 100, 100, 100, 100, 100, 100, 100, 900, 100}, 0},
-		"a little":  {[]float64{10, 10, 10, 10, 11, 11, 12, 13, 13, 13}, 0},
-		"a leak":    {[]float64{100, 104, 108, 112, 116, 120, 124, 128, 132, 136}, 1},
-		"it shrank": {[]float64{100, 100, 100, 100, 50, 50, 50, 50, 50, 50}, 0},
-		"too few":   {[]float64{100, 100}, 1},
+		"flat":          {[]float64{100, 101, 99, 100, 101, 100, 99, 100, 101, 100}, 0},
+		"warm-up":       {[]float64{10, 100, 100, 100, 100, 100, 100, 100, 100, 100}, 0},
+		"a moment":      {[]float64{100, 100, 100, 100, 100, 100, 100, 100, 900, 100}, 0},
+		"a little":      {[]float64{10, 10, 10, 10, 11, 11, 12, 13, 13, 13}, 0},
+		"garbage":       {[]float64{30, 44, 31, 30, 30, 43, 44, 46, 30, 45}, 0},
+		"a leak":        {[]float64{100, 104, 108, 112, 116, 120, 124, 128, 132, 136}, 1},
+		"below garbage": {[]float64{30, 44, 31, 30, 48, 34, 44, 46, 38, 45}, 1},
+		"it shrank":     {[]float64{100, 100, 100, 100, 50, 50, 50, 50, 50, 50}, 0},
+		"too few":       {[]float64{100, 100}, 1},
 	} {
-		if got := judged(c.mib...)[failGrowth]; got != c.want {
+		if got := judged(0, memory(c.mib...)...)[failGrowth]; got != c.want {
+			t.Errorf("%s: %d errors; want %d", name, got, c.want)
+		}
+	}
+}
+
+// TestGrowthOfLives: of a server that is upgraded, both what it hands over and what each of its processes needs more and more is found.
+func TestGrowthOfLives(t *testing.T) {
+	const run, life = 36, 18
+	leak := func(of func(i int) int) (samples []sample) {
+		for i := range run {
+			samples = append(samples, sample{rss: 100 << 20, files: 200 + 10*float64(of(i))})
+		}
+		return samples
+	}
+	for name, c := range map[string]struct {
+		life    int
+		samples []sample
+		want    uint64
+	}{
+		"flat":              {life, leak(func(int) int { return 0 }), 0},
+		"at each start":     {life, leak(func(i int) int { return min(i%life, 3) }), 0},
+		"handed over":       {life, leak(func(i int) int { return i / 3 }), 1},
+		"by each upgrade":   {6, leak(func(i int) int { return i / 6 * 2 }), 1},
+		"in each process":   {life, leak(func(i int) int { return i % life }), 1},
+		"a life of moments": {3, leak(func(int) int { return 0 }), 0},
+	} {
+		if got := judged(c.life, c.samples...)[failGrowth]; got != c.want {
 			t.Errorf("%s: %d errors; want %d", name, got, c.want)
 		}
 	}

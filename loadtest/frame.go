@@ -64,8 +64,8 @@ func closeText(payload []byte) (code int, reason string) {
 
 var (
 	valueMember = []byte(`"value":"`)
-	// fillerMember is in events that are there to fill sockets only.
-	fillerMember = []byte(`"key":"` + fillerKey + `"`)
+	// fillerMember is in events that are there to fill sockets and rings only. Keys of fillers begin like this.
+	fillerMember = []byte(`"key":"` + fillerKey)
 )
 
 const (

@@ -14,8 +14,8 @@ import (
 
 // SoakOptions of a soak. The zero value of each field is its default.
 type SoakOptions struct {
-	Sample  time.Duration // how often the server is looked at; default: 10 s, or a twelfth of the duration
-	Upgrade bool          // have the server hand over to a new process once a minute, where it can
+	Sample  time.Duration // from one look at the server, and one flood, to the next; default: 10 s, or a twelfth of the duration
+	Upgrade bool          // have the server hand over to a new process once a minute in the first half, where it can
 	// Report is told of each sample, in a line. nil: nobody is.
 	Report func(line string)
 }
@@ -37,7 +37,7 @@ func (o *SoakOptions) fill(duration time.Duration) error {
 }
 
 // minSoak is how many containers a soak needs: there is one at least for each part.
-const minSoak = 20
+const minSoak = 21
 
 // soak is all scenarios at once. It is the loop's handler and passes on what happens to the part that the container belongs to.
 type soak struct {
@@ -49,6 +49,7 @@ type soak struct {
 	storm    *storm
 	prober   *prober
 	flood    *crowd
+	handing  sync.Mutex // while the server hands over to a new process, or is looked at
 	samples  []sample
 	counts   soakCounts
 }
@@ -191,10 +192,13 @@ func (s *soak) prepare(fingerprint string, content []byte) (err error) {
 	if err := s.quiet.keep(s); err != nil {
 		return err
 	}
+	s.script("listeners", s.listener.publish)
+	if err := s.loop.wait("events that fill the rings", setupTime, func() bool { return s.listener.full || s.scripts.ctx.Err() != nil }); err != nil {
+		return err
+	}
 	if err := s.crowds(); err != nil {
 		return err
 	}
-	s.script("listeners", s.listener.publish)
 	s.script("stuck readers", k.play)
 	s.script("killed containers", m.play)
 	return nil
@@ -218,11 +222,6 @@ func (s *soak) crowds() error {
 		return err
 	}
 	s.script("renamed containers", func(ctx context.Context) error { return s.prober.churn(ctx, 0, 1, 200*time.Millisecond) })
-	s.script("flood", s.floods)
-	s.script("pauses of the server", s.pauses)
-	if s.opt.Soak.Upgrade {
-		s.script("upgrades", s.upgrades)
-	}
 	return nil
 }
 
@@ -236,7 +235,11 @@ func (s *soak) load() error {
 	if err := s.startServer(); err != nil {
 		return err
 	}
-	s.script("samples", s.sampling)
+	s.script("floods", s.floods)
+	s.script("pauses of the server", s.pauses)
+	if s.opt.Soak.Upgrade {
+		s.script("upgrades", s.upgrades)
+	}
 	s.quiet.start(rate)
 	s.storm.start()
 	end := s.loop.now + int64(s.opt.Duration)

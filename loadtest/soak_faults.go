@@ -159,10 +159,14 @@ func (k *cutter) ended(_ *conn, kind failure, detail string) {
 	k.rec.fail(kind, "container that cuts its connections: "+detail)
 }
 
-// floods has the crowd flood the server in bursts.
+// floods has the crowd flood the server in bursts, and looks at the server in the second half of each calm between them: what it holds for
+// a flood is gone by then, so that looks can be compared.
 func (s *soak) floods(ctx context.Context) error {
-	const burst, calm = 2 * time.Second, 5 * time.Second
+	burst, calm := s.opt.Soak.Sample/5, s.opt.Soak.Sample*2/5
 	for rest(ctx, calm) {
+		if err := s.look(ctx, calm); err != nil {
+			return err
+		}
 		if err := s.on(ctx, func() error { s.counts.floods++; return nil }); err != nil {
 			return err
 		}
@@ -182,11 +186,15 @@ func (s *soak) pauses(ctx context.Context) error {
 	const pause, between = 200 * time.Millisecond, 11 * time.Second
 	for rest(ctx, between) {
 		pid := s.target.PID()
-		if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
+		err := unix.Kill(pid, unix.SIGSTOP)
+		if err == unix.ESRCH && s.opt.Soak.Upgrade {
+			continue // another process has taken over just now
+		}
+		if err != nil {
 			return fmt.Errorf("SIGSTOP to the server: %w", err)
 		}
 		time.Sleep(pause)
-		if err := unix.Kill(pid, unix.SIGCONT); err != nil {
+		if err := unix.Kill(pid, unix.SIGCONT); err != nil && (err != unix.ESRCH || !s.opt.Soak.Upgrade) {
 			return fmt.Errorf("SIGCONT to the server: %w", err)
 		}
 		if err := s.on(ctx, func() error { s.counts.stopped++; return nil }); err != nil {
@@ -196,12 +204,13 @@ func (s *soak) pauses(ctx context.Context) error {
 	return nil
 }
 
-// upgrades has the server hand over to a new process now and then; where it cannot, it is let be.
+// upgrades has the server hand over to a new process now and then; where it cannot, it is let be. The process of the second half is left
+// alone, so that what a process needs more and more is seen as well as what is handed over.
 func (s *soak) upgrades(ctx context.Context) error {
 	upgrader, ok := s.target.(target.Upgrader)
-	const between = time.Minute
-	for ok && rest(ctx, min(between, s.opt.Duration/4)) {
-		err := upgrader.Upgrade(context.WithoutCancel(ctx))
+	between := min(time.Minute, s.opt.Duration/4)
+	for left := s.opt.Duration / 2 / between; ok && left > 0 && rest(ctx, between); left-- {
+		err := s.upgrade(ctx, upgrader)
 		if isUnsupported(err) {
 			break
 		}
@@ -220,4 +229,10 @@ func (s *soak) upgrades(ctx context.Context) error {
 		s.opt.Soak.Report("this server has no upgrade: it is left out")
 	}
 	return nil
+}
+
+func (s *soak) upgrade(ctx context.Context, upgrader target.Upgrader) error {
+	s.handing.Lock()
+	defer s.handing.Unlock()
+	return upgrader.Upgrade(context.WithoutCancel(ctx))
 }

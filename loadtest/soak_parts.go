@@ -2,10 +2,13 @@ package loadtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
+
+	"devlxd/loadtest/target"
 )
 
 // listener is containers that subscribe to their events and must get every one of them, in order.
@@ -15,11 +18,22 @@ type listener struct {
 	conns     map[int][]*conn // by guest
 	published map[int]uint64  // the newest event of each; owned by the loop
 	ready     int
+	full      bool // the server keeps as many events of each as it ever does
 	delivered uint64
 }
 
-// listening is how many subscriptions each container has.
-const listening = 3
+const (
+	// listening is how many subscriptions each container has.
+	listening = 3
+
+	// keptEvents is how many events of a container devlxd keeps at most (registry.DefaultRingEvents). While it has fewer, each event is memory that
+	// it needs more, by design.
+	keptEvents = 1024
+
+	// firstFillers, of the first round of a stuck reader, are as many as fill the ring of its container (registry.DefaultRingBytes), so that it is told
+	// that it lost events.
+	firstFillers = 64
+)
 
 func newListener(s *soak, guests []int) *listener {
 	return &listener{soak: s, guests: guests, conns: make(map[int][]*conn), published: make(map[int]uint64)}
@@ -34,7 +48,11 @@ func (l *listener) connected(c *conn) {
 }
 
 func (l *listener) answered(*conn, int) { l.ready++ }
-func (l *listener) event(*conn, uint64) { l.delivered++ }
+func (l *listener) event(_ *conn, number uint64) {
+	if number > 0 { // no filler
+		l.delivered++
+	}
+}
 func (l *listener) ended(_ *conn, kind failure, detail string) {
 	l.ready++ // nobody waits for it
 	l.rec.fail(kind, "listening container: "+detail)
@@ -55,6 +73,9 @@ func (l *listener) publish(ctx context.Context) error {
 	if err := l.until(ctx, setupTime, "subscriptions", func() bool { return l.ready >= listening*len(l.guests) }); err != nil {
 		return err
 	}
+	if err := l.fill(ctx); err != nil {
+		return err
+	}
 	pause := time.Duration(1e9 / l.opt.EventRate)
 	for n := 0; rest(ctx, pause); n++ {
 		i := l.guests[n%len(l.guests)]
@@ -72,6 +93,28 @@ func (l *listener) publish(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// fill has the server keep as many events of each container as it ever does, where many keys can be changed at once.
+func (l *listener) fill(ctx context.Context) error {
+	const keys = keptEvents / 4
+	set, unset := make(map[string]string, keys), make([]string, keys)
+	for n := range keys {
+		unset[n] = fmt.Sprintf("%s.%d", fillerKey, n)
+		set[unset[n]] = strconv.Itoa(n)
+	}
+	changer, ok := l.target.(target.Changer)
+	for _, i := range l.guests {
+		for range keptEvents / (2 * keys) {
+			if !ok {
+				break
+			}
+			if err := errors.Join(changer.Change(ctx, l.fleet.names[i], set, nil), changer.Change(ctx, l.fleet.names[i], nil, unset)); err != nil {
+				return err
+			}
+		}
+	}
+	return l.on(ctx, func() error { l.full = true; return nil })
 }
 
 // until waits in a script until something is the case in the loop.
@@ -246,9 +289,13 @@ func (k *stucker) play(ctx context.Context) error {
 		if err := k.on(ctx, func() error { k.stickAll(true); return nil }); err != nil {
 			return err
 		}
-		for i := range fillers {
+		count := fillers
+		if k.fillup == 0 {
+			count = firstFillers
+		}
+		for i := range count {
 			k.fillup++
-			if err := k.target.Set(ctx, name, fillerKey, strings.Repeat(string(alphabet[i]), fillerSize)+fmt.Sprint(k.fillup)); err != nil {
+			if err := k.target.Set(ctx, name, fillerKey, strings.Repeat(string(alphabet[i%len(alphabet)]), fillerSize)+fmt.Sprint(k.fillup)); err != nil {
 				return err
 			}
 		}

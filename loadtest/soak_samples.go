@@ -13,6 +13,7 @@ import (
 // sample is what the server needed at a time.
 type sample struct {
 	at         float64 // seconds from the start
+	pid        int
 	rss        float64 // bytes
 	files      float64
 	goroutines float64 // 0: the server says nothing of it
@@ -33,27 +34,29 @@ var measures = [...]struct {
 // growth is what a measure may grow by.
 const growth = 0.05
 
-// sampling looks at the server now and then. A server that is between two processes is looked at the next time.
-func (s *soak) sampling(ctx context.Context) error {
-	tick := time.NewTicker(s.opt.Soak.Sample)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		taken, err := s.sample(ctx)
-		if err != nil {
-			if s.opt.Soak.Upgrade {
-				continue
-			}
-			return err
-		}
-		if err := s.on(ctx, func() error { s.take(taken); return nil }); err != nil {
-			return err
-		}
+// looks is how often the server is looked at for a sample.
+const looks = 8
+
+// look takes a sample: the least that the server needs in a calm, at the end of it. Where the server hands over, it is looked at the next time.
+func (s *soak) look(ctx context.Context, calm time.Duration) error {
+	if !s.handing.TryLock() {
+		rest(ctx, calm)
+		return nil
 	}
+	defer s.handing.Unlock()
+	least, err := s.sample(ctx)
+	for range looks - 1 {
+		if err != nil || !rest(ctx, calm/looks) {
+			return err
+		}
+		var next sample
+		next, err = s.sample(ctx)
+		least.rss, least.files, least.goroutines = min(least.rss, next.rss), min(least.files, next.files), min(least.goroutines, next.goroutines)
+	}
+	if err != nil {
+		return err
+	}
+	return s.on(ctx, func() error { s.take(least); return nil })
 }
 
 // sample asks the kernel and the server.
@@ -71,7 +74,7 @@ func (s *soak) sample(ctx context.Context) (taken sample, err error) {
 	if err != nil {
 		return taken, err
 	}
-	return sample{rss: float64(usage.RSS), files: float64(files), goroutines: counters["go_goroutines"]}, nil
+	return sample{pid: pid, rss: float64(usage.RSS), files: float64(files), goroutines: counters["go_goroutines"]}, nil
 }
 
 // take keeps a sample and says so.
@@ -82,32 +85,52 @@ func (s *soak) take(taken sample) {
 		taken.at, report.Bytes(taken.rss), taken.files, taken.goroutines, s.rec.count, s.listener.delivered, s.failures(), s.rec.lost))
 }
 
-// judgeSamples compares the medians of the first and the last third of the samples after the warm-up, which is a tenth of the run.
+// judgeSamples compares the first and the last third of the samples after the warm-up, which is a tenth of the run, and where the server was
+// upgraded those of its last process too, after a quarter of its life: what a process does not give back ends with it, unless it is handed over.
 func (s *soak) judgeSamples() {
 	warm := s.opt.Duration.Seconds() / 10
-	steady := slices.DeleteFunc(slices.Clone(s.samples), func(x sample) bool { return x.at < warm })
+	s.judge("", slices.DeleteFunc(slices.Clone(s.samples), func(x sample) bool { return x.at < warm }), 1)
+	if s.counts.upgraded == 0 || len(s.samples) == 0 {
+		return
+	}
+	last := s.samples[len(s.samples)-1].pid
+	life := slices.DeleteFunc(slices.Clone(s.samples), func(x sample) bool { return x.pid != last })
+	s.judge(" of the last process", life[len(life)/4:], lifeThird)
+}
+
+// lifeThird is how many samples the thirds of the last process's life need: with fewer the run is too short to say anything of it.
+const lifeThird = 3
+
+// judge compares thirds of at least some samples each.
+func (s *soak) judge(whose string, steady []sample, least int) {
 	third := len(steady) / 3
-	if third == 0 {
+	if third < least {
+		if least > 1 {
+			s.opt.Soak.Report(fmt.Sprintf("%d samples%s are too few to judge by: give a longer --duration or a shorter --sample", len(steady), whose))
+			return
+		}
 		s.rec.fail(failGrowth, fmt.Sprintf("%d samples are too few to judge by", len(steady)))
 		return
 	}
 	for _, m := range measures {
-		first, last := medianOf(steady[:third], m.of), medianOf(steady[len(steady)-third:], m.of)
-		s.value(m.name+", first third", m.unit, first)
-		s.value(m.name+", last third", m.unit, last)
+		first, last := lowOf(steady[:third], m.of), lowOf(steady[len(steady)-third:], m.of)
+		s.value(m.name+whose+", first third", m.unit, first)
+		s.value(m.name+whose+", last third", m.unit, last)
 		if last > first*(1+growth)+m.spare {
-			s.rec.fail(failGrowth, fmt.Sprintf("%s grew from %.0f to %.0f", m.name, first, last))
+			s.rec.fail(failGrowth, fmt.Sprintf("%s%s grew from %.0f to %.0f", m.name, whose, first, last))
 		}
 	}
 }
 
-func medianOf(samples []sample, of func(sample) float64) float64 {
+// lowOf is the lower quartile: garbage that was not collected yet and connections under way make samples larger, never smaller, while what is
+// never given back lifts all of them.
+func lowOf(samples []sample, of func(sample) float64) float64 {
 	values := make([]float64, len(samples))
 	for i, s := range samples {
 		values[i] = of(s)
 	}
 	slices.Sort(values)
-	return values[len(values)/2]
+	return values[len(values)/4]
 }
 
 // curves show the samples.

@@ -69,8 +69,8 @@ func (f *flags) bindAttack(cmd *cobra.Command) {
 		p.Float64Var(&o.Flood.MaxRatio, "max-ratio", 0, "fail when p99 of the quiet ones is more times as long as alone (default: any will do)")
 	case loadtest.Soak:
 		p.IntVar(&o.Flood.Containers, "flooding", 0, "containers that flood in bursts, beside the others (default 3)")
-		p.DurationVar(&o.Soak.Sample, "sample", 0, "how often the server is looked at (default: 10s, or a twelfth of the duration)")
-		p.BoolVar(&o.Soak.Upgrade, "upgrade", false, "have the server hand over to a new process once a minute, if it can")
+		p.DurationVar(&o.Soak.Sample, "sample", 0, "from one flood and one look at the server to the next (default: 10s, or a twelfth of the duration)")
+		p.BoolVar(&o.Soak.Upgrade, "upgrade", false, "have the server hand over to a new process once a minute in the first half of the run, if it can")
 		p.Int64Var(&o.ImageSize, "image-size", 0, "bytes of the image (default 4 MiB)")
 		p.Float64Var(&o.EventRate, "event-rate", 0, "events a second (default 20)")
 		cmd.Flag("duration").Usage = "how long (default 30m0s)"

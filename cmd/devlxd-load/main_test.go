@@ -4,16 +4,20 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"devlxd/bench/rival"
 	"devlxd/loadtest"
+	"devlxd/loadtest/guests"
 	"devlxd/loadtest/report"
+	"devlxd/loadtest/target"
 )
 
 // devlxdBinary is the server under load, built once.
@@ -123,7 +127,8 @@ func TestSoak(t *testing.T) {
 	dir := t.TempDir()
 	path, page := filepath.Join(dir, "soak.json"), filepath.Join(dir, "soak.html")
 	code := execute(context.Background(), []string{
-		"soak", "--containers", "30", "--duration", "8s", "--flooding", "1", "--flood-connections", "8", "--devlxd", devlxdBinary, "--json", path, "--html", page,
+		"soak", "--containers", "30", "--duration", "8s", "--upgrade", "--flooding", "1", "--flood-connections", "8",
+		"--devlxd", devlxdBinary, "--json", path, "--html", page,
 	})
 	var r report.Result
 	text, err := os.ReadFile(path)
@@ -144,6 +149,7 @@ func TestSoak(t *testing.T) {
 	for _, name := range []string{
 		"events delivered", "images downloaded", "storms of booting containers", "containers killed", "connections cut in a request",
 		"downloads aborted", "stuck readers", "bursts of a flood", "answers with the right secret", "open files, last third",
+		"of these, told that they lost events", "upgrades of the server",
 	} {
 		if values[name] == 0 {
 			t.Errorf("no %s in %v", name, values)
@@ -154,6 +160,61 @@ func TestSoak(t *testing.T) {
 	}
 	if html, err := os.ReadFile(page); err != nil || strings.Count(string(html), "<svg") != 6 {
 		t.Errorf("%d plots on the page (%v); want 6", strings.Count(string(html), "<svg"), err)
+	}
+}
+
+// leaky is a daemon that opens more and more: at each look at it a connection that it keeps.
+type leaky struct {
+	*target.Devlxd
+	held []net.Conn
+}
+
+func (l *leaky) Counters(ctx context.Context) (map[string]float64, error) {
+	for range 2 {
+		c, err := net.Dial("unix", filepath.Join(filepath.Dir(filepath.Dir(l.Socket())), "admin.sock"))
+		if err != nil {
+			return nil, err
+		}
+		l.held = append(l.held, c)
+	}
+	return l.Devlxd.Counters(ctx)
+}
+
+// TestSoakFindsLeak: a daemon whose open files and goroutines grow does not pass, and nothing else is said of it.
+func TestSoakFindsLeak(t *testing.T) {
+	needRoot(t)
+	set, err := guests.Start(t.Context(), guests.Options{Count: 21})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer set.Close()
+	daemon, err := target.StartDevlxd(t.Context(), devlxdBinary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &leaky{Devlxd: daemon}
+	defer func() {
+		for _, c := range l.held {
+			_ = c.Close()
+		}
+		if err := daemon.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	fleet := loadtest.NewFleet(set, 3)
+	if err := daemon.Register(t.Context(), fleet.Containers(), func(int) {}); err != nil {
+		t.Fatal(err)
+	}
+	results, err := loadtest.Run(t.Context(), l, fleet, loadtest.Options{
+		Scenario: loadtest.Soak, Duration: 6 * time.Second, Flood: loadtest.FloodOptions{Containers: 1, Connections: 8},
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &results[0]
+	// Memory may be what it likes in so short a time.
+	if n := r.ByKind["growth"]; n < 2 || uint64(n) != r.Errors || r.Lost > 0 {
+		t.Errorf("errors %v %v, %d lost; want two of growth, and those alone", r.ByKind, r.Examples, r.Lost)
 	}
 }
 

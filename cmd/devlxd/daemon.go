@@ -318,7 +318,7 @@ func (d *daemon) Shutdown(ctx context.Context) error {
 
 // logProbe tells the operator what identity rests on.
 func (d *daemon) logProbe() {
-	d.cfg.Log.Info("identity of peers", "level", d.host.Level().String())
+	d.cfg.Log.Info("identity of peers", "identity", d.host.Level().String())
 	for _, c := range d.host.Checks() {
 		if !c.OK {
 			d.cfg.Log.Warn("kernel check", "check", c.Name, "detail", c.Detail)

@@ -115,7 +115,7 @@ func serve(ctx context.Context, cfg daemonConfig) (err error) {
 	if d.takenOver == nil {
 		notifySystemd(cfg.Log, sddaemon.SdNotifyReady) // else the predecessor has said so
 	}
-	endWatchdog := startWatchdog(cfg.Log, d.server)
+	endWatchdog := startWatchdog(cfg.Log, d.server, d.takenOver != nil)
 	waitErr := d.run(ctx, upgrade)
 	endWatchdog()
 	stop() // from here on too if a part of the daemon has failed

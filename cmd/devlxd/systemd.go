@@ -78,7 +78,8 @@ func (s sockets) close() {
 // fdNameStored is the name under which systemd's fd store keeps the guest socket.
 const fdNameStored = "stored-guest"
 
-// canStore reports whether systemd keeps descriptors for the service (FileDescriptorStoreMax=, systemd 254).
+// canStore reports whether systemd keeps descriptors for the service (FileDescriptorStoreMax=). It says so from version 254 on; for older ones
+// the unit does.
 func canStore() bool {
 	n, err := strconv.Atoi(os.Getenv("FDSTORE"))
 	return err == nil && n > 0 && os.Getenv("NOTIFY_SOCKET") != ""

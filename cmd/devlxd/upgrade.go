@@ -7,8 +7,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -116,7 +114,7 @@ type upgrade struct {
 	times    upgradeTimes
 	conn     *fdpass.Conn
 	cmd      *exec.Cmd
-	exited   chan error // what the new process ended with
+	exited   <-chan struct{} // closed when the new process has ended
 	handover *server.Handover
 	undo     []func() // what a failure takes back, the last one first
 	other    greeting
@@ -157,54 +155,6 @@ func (u *upgrade) run(ctx context.Context, binary string) (done admin.Upgraded, 
 		return done, err
 	}
 	return u.finish()
-}
-
-// start runs the new process with the arguments of this one.
-func (u *upgrade) start(binary string) error {
-	if binary == "" {
-		binary = ownBinary()
-	}
-	conn, theirs, err := fdpass.Pair()
-	if err != nil {
-		return err
-	}
-	u.cmd = exec.Command(binary, os.Args[1:]...)
-	u.cmd.Stdout, u.cmd.Stderr = os.Stdout, os.Stderr
-	u.cmd.ExtraFiles = []*os.File{theirs} // descriptor 3
-	u.cmd.Env = append(successorEnv(os.Environ()), upgradeVariable+"=3")
-	// A signal from the terminal is for the old process, which ends the new one then.
-	u.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	err = u.cmd.Start()
-	if cerr := theirs.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("%w (%v)", errNotStarted, err), conn.Close())
-	}
-	u.conn, u.exited = conn, make(chan error, 1)
-	go func() { u.exited <- u.cmd.Wait() }()
-	return nil
-}
-
-// ownBinary is the path that this process was started from, where another binary may be by now.
-func ownBinary() string {
-	path, err := os.Executable()
-	if err != nil {
-		return os.Args[0]
-	}
-	return strings.TrimSuffix(path, " (deleted)") // proc(5), /proc/PID/exe
-}
-
-// successorEnv is the environment of the new process: what names this one by its pid is left out.
-func successorEnv(env []string) []string {
-	return slices.DeleteFunc(slices.Clone(env), func(v string) bool {
-		for _, name := range []string{upgradeVariable, "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
-			if strings.HasPrefix(v, name+"=") {
-				return true
-			}
-		}
-		return false
-	})
 }
 
 // prepare exchanges greetings. Guests are served and changes are made meanwhile.

@@ -50,6 +50,7 @@ type Devlxd struct {
 var (
 	_ Remover  = (*Devlxd)(nil)
 	_ Upgrader = (*Devlxd)(nil)
+	_ Changer  = (*Devlxd)(nil)
 )
 
 // Options say which daemon is started.
@@ -213,6 +214,11 @@ func parallel(ctx context.Context, n int, done func(int), f func(ctx context.Con
 // Set implements Target.
 func (d *Devlxd) Set(ctx context.Context, container, key, value string) error {
 	return d.admin.UpdateConfig(ctx, container, admin.Change{Set: map[string]string{key: value}})
+}
+
+// Change implements Changer.
+func (d *Devlxd) Change(ctx context.Context, container string, set map[string]string, unset []string) error {
+	return d.admin.UpdateConfig(ctx, container, admin.Change{Set: set, Unset: unset})
 }
 
 // Bind implements Target.

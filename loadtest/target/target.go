@@ -72,6 +72,13 @@ type Upgrader interface {
 	Upgrade(ctx context.Context) error
 }
 
+// Changer is a target that can change many keys of a container at once.
+type Changer interface {
+	Target
+	// Change sets and removes keys of a container. It returns when the server has acknowledged all of it.
+	Change(ctx context.Context, container string, set map[string]string, unset []string) error
+}
+
 // Named is a target under another name.
 func Named(t Target, name string) Target { return named{t, name} }
 
