@@ -84,7 +84,7 @@ type lot struct {
 	spots  []*spot
 	next   int // index of the spot from which a batch is taken back next
 	keep   int // so many loose ones are never parked
-	tryAt  int // with so many loose ones a batch is parked; later after a failure
+	wait   int // so many have to come before it is tried again, after a failure
 	off    bool
 }
 
@@ -96,12 +96,13 @@ type spot struct {
 
 // newLot makes a lot that parks what comes beyond keep descriptors, or one that only keeps descriptors.
 func newLot(parks bool, keep int) *lot {
-	return &lot{loose: map[uint64]int{}, parked: map[uint64]struct{}{}, keep: keep, tryAt: keep + parkBatch, off: !parks}
+	return &lot{loose: map[uint64]int{}, parked: map[uint64]struct{}{}, keep: keep, off: !parks}
 }
 
 // put takes over a descriptor under a key that is not in use.
 func (l *lot) put(key uint64, fd int) {
 	l.loose[key] = fd
+	l.wait = max(l.wait-1, 0)
 	l.parkAll()
 }
 
@@ -138,15 +139,13 @@ func (l *lot) close() {
 	l.spots, l.total = nil, 0
 }
 
-// parkAll parks as many whole batches as there are. Where that fails for want of memory, or of the permission
-// to have more files in flight, descriptors stay open, and it is tried again when another batch has come.
+// parkAll parks as many whole batches as there are. Where that fails for want of memory, or of the permission to have more files in flight,
+// descriptors stay open, and it is tried again when as many as a batch have come: as many may have gone meanwhile, so their number need not grow.
 func (l *lot) parkAll() {
-	for !l.off && len(l.loose) >= l.tryAt {
-		if err := l.park(parkBatch); err != nil {
-			l.tryAt = len(l.loose) + parkBatch
-			return
+	for !l.off && l.wait == 0 && len(l.loose) >= l.keep+parkBatch {
+		if l.park(parkBatch) != nil {
+			l.wait = parkBatch
 		}
-		l.tryAt = l.keep + parkBatch
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"runtime"
 	"testing"
+	"time"
 
 	"devlxd/peer/peertest"
 
@@ -355,6 +356,60 @@ func TestLotWithoutPermission(t *testing.T) {
 		t.Errorf("%d loose, %d in flight; want all in flight", len(l.loose), l.total)
 	}
 	l.verify(t)
+}
+
+// TestLotOfSuccessor: while two processes hold what they watch, as in an upgrade, more than may be in flight is there. What finds no room stays
+// open, and goes into flight when the other process has ended, with no more files than before if some come and others go.
+func TestLotOfSuccessor(t *testing.T) {
+	needParking(t)
+	const limit, files = 64 * parkBatch, 48 * parkBatch
+	last := uint64(0)
+	put := func(l *lot, fds []int) {
+		for _, fd := range fds {
+			last++
+			l.put(last, fd)
+		}
+	}
+	// The limit on descriptors is what files in flight are compared with.
+	limited := func(f func()) {
+		withLimit(t, limit, func() { without(t, f, unix.CAP_SYS_RESOURCE, unix.CAP_SYS_ADMIN) })
+	}
+	old, next := newLot(true, 0), newLot(true, 0)
+	defer next.close()
+	defer func() { old.close() }()
+	fill := func() bool {
+		old.close()
+		old = newLot(true, 0)
+		fds := selfPidfds(t, files)
+		limited(func() { put(old, fds) })
+		return old.total == files
+	}
+	for end := time.Now().Add(20 * time.Second); !fill(); time.Sleep(200 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Skipf("needs a user with few files in flight: of %d there is room for %d", files, old.total)
+		}
+	}
+	fds := selfPidfds(t, files)
+	limited(func() { put(next, fds) })
+	if next.total > limit-files+2*parkBatch || next.total+len(next.loose) != files {
+		t.Fatalf("beside %d in flight: %d in flight and %d loose; want all %d, most of them loose", old.total, next.total, len(next.loose), files)
+	}
+	next.verify(t)
+	old.close()
+	before := next.total
+	limited(func() {
+		for range parkBatch {
+			for key := range next.loose {
+				next.drop(key)
+				break
+			}
+			put(next, selfPidfds(t, 1))
+		}
+	})
+	if len(next.loose) >= parkBatch || next.total+len(next.loose) != files {
+		t.Errorf("when the other has ended %d are in flight (before: %d) and %d loose; want nearly all in flight", next.total, before, len(next.loose))
+	}
+	next.verify(t)
 }
 
 // TestParkedForbidsNobody: what is parked does not keep others of the same user from passing descriptors.
