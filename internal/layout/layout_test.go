@@ -38,11 +38,14 @@ var allowed = map[string][]string{
 	"internal/demo":      {"internal/sandbox"},
 	// Runs the built daemon, and containers for it.
 	"internal/daemontest": {"internal/sandbox"},
-	"cmd/devlxd":          {"admin", "admin/client", "fault", "httpparse", "internal/demo", "internal/fdpass", "internal/privilege", "internal/sandbox", "peer", "registry", "server", "source", "source/store", "ws"},
-	"cmd/devlxd-load":     {"bench/rival", "loadtest", "loadtest/guests", "loadtest/report", "loadtest/target"},
-	"loadtest":            {"loadtest/guests", "loadtest/report", "loadtest/target"},
-	"loadtest/guests":     {"internal/cgroup2"},
-	"loadtest/report":     {},
+	// Runs real LXD and Incus daemons.
+	"internal/lxdtest":       {"internal/cgroup2"},
+	"internal/lxdtest/agent": {},
+	"cmd/devlxd":             {"admin", "admin/client", "fault", "httpparse", "internal/demo", "internal/fdpass", "internal/privilege", "internal/sandbox", "peer", "registry", "server", "source", "source/store", "ws"},
+	"cmd/devlxd-load":        {"bench/rival", "loadtest", "loadtest/guests", "loadtest/report", "loadtest/target"},
+	"loadtest":               {"loadtest/guests", "loadtest/report", "loadtest/target"},
+	"loadtest/guests":        {"internal/cgroup2"},
+	"loadtest/report":        {},
 	// The client side of an admin API and of the rivals' control is all that it needs of them.
 	"loadtest/target": {"admin", "admin/client", "bench/rival"},
 	"bench":           {"httpparse", "peer", "registry", "server", "source", "ws"},

@@ -1,0 +1,275 @@
+package lxdtest
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Profile is what an instance or a profile is configured with.
+type Profile struct {
+	Config      map[string]string            `json:"config"`
+	Devices     map[string]map[string]string `json:"devices"`
+	Description string                       `json:"description"`
+	Profiles    []string                     `json:"profiles,omitempty"` // of an instance
+}
+
+// Instance is a container of a daemon.
+type Instance struct {
+	Name    string
+	Project string
+	Daemon  *Daemon
+}
+
+// Full is what the daemon says of an instance.
+type Full struct {
+	Profile
+	Status          string                       `json:"status"`
+	Architecture    string                       `json:"architecture"`
+	Ephemeral       bool                         `json:"ephemeral"`
+	ExpandedConfig  map[string]string            `json:"expanded_config"`
+	ExpandedDevices map[string]map[string]string `json:"expanded_devices"`
+}
+
+// Name is the full name of a container of these tests: of its own for each run, so that its cgroups are.
+func Name(short string) string { return prefix(Dir()) + short }
+
+// Create makes a container that is yet to be started.
+func (d *Daemon) Create(project, short string, p Profile) *Instance {
+	d.T.Helper()
+	i := &Instance{Name: Name(short), Project: project, Daemon: d}
+	if err := i.create(p); err != nil {
+		d.T.Fatal(err)
+	}
+	return i
+}
+
+// Run makes a container, starts it and waits until a guest can be spoken as.
+func (d *Daemon) Run(short string, p Profile) *Instance {
+	d.T.Helper()
+	i := d.Create(DefaultProject, short, p)
+	i.Start()
+	return i
+}
+
+func (i *Instance) create(p Profile) error {
+	return i.Daemon.Call("POST", in(i.Project, "/1.0/instances"), map[string]any{
+		"name": i.Name, "type": "container", "config": p.Config, "devices": p.Devices, "profiles": p.Profiles,
+		"source": map[string]string{"type": "image", "fingerprint": i.Daemon.Image},
+	}, nil)
+}
+
+// path is that of the instance in the API.
+func (i *Instance) path(rest string) string { return in(i.Project, "/1.0/instances/"+i.Name+rest) }
+
+// Start starts the container and waits for its agent.
+func (i *Instance) Start() {
+	i.Daemon.T.Helper()
+	if err := i.TryStart(); err != nil {
+		i.Daemon.T.Fatal(err)
+	}
+}
+
+// TryStart is Start for other goroutines than that of the test.
+func (i *Instance) TryStart() error {
+	if err := i.TryState("start"); err != nil {
+		return err
+	}
+	_, err := i.awaitAgent("/run/agent.sock")
+	return err
+}
+
+// TryState changes the state: "start", "stop" (by force), "restart", "freeze" and so on.
+func (i *Instance) TryState(action string) error {
+	return i.Daemon.Call("PUT", i.path("/state"), map[string]any{"action": action, "timeout": -1, "force": true}, nil)
+}
+
+// Stop stops the container.
+func (i *Instance) Stop() {
+	i.Daemon.T.Helper()
+	if err := i.TryState("stop"); err != nil {
+		i.Daemon.T.Fatal(err)
+	}
+}
+
+// Delete removes a stopped container.
+func (i *Instance) Delete() {
+	i.Daemon.T.Helper()
+	i.Daemon.Do("DELETE", i.path(""), nil, nil)
+}
+
+// Rename gives a stopped container another name.
+func (i *Instance) Rename(short string) {
+	i.Daemon.T.Helper()
+	i.Daemon.Do("POST", i.path(""), map[string]string{"name": Name(short)}, nil)
+	i.Name = Name(short)
+}
+
+// Copy makes a copy that is stopped.
+func (i *Instance) Copy(short string) *Instance {
+	i.Daemon.T.Helper()
+	c := &Instance{Name: Name(short), Project: i.Project, Daemon: i.Daemon}
+	i.Daemon.Do("POST", in(i.Project, "/1.0/instances"), map[string]any{
+		"name": c.Name, "type": "container", "source": map[string]any{"type": "copy", "source": i.Name, "project": i.Project},
+	}, nil)
+	return c
+}
+
+// Get is what the daemon says of it now.
+func (i *Instance) Get() (f Full) {
+	i.Daemon.T.Helper()
+	i.Daemon.Do("GET", i.path(""), nil, &f)
+	return f
+}
+
+// PID is the container's init as seen from here.
+func (i *Instance) PID() int {
+	i.Daemon.T.Helper()
+	pid, err := i.pid()
+	if err != nil {
+		i.Daemon.T.Fatal(err)
+	}
+	return pid
+}
+
+func (i *Instance) pid() (int, error) {
+	var state struct{ PID int }
+	err := i.Daemon.Call("GET", i.path("/state"), nil, &state)
+	return state.PID, err
+}
+
+// Edit changes config and devices as the command line does: it reads all, has it changed, and writes all.
+func (i *Instance) Edit(change func(*Full)) {
+	i.Daemon.T.Helper()
+	f := i.Get()
+	change(&f)
+	i.Daemon.Do("PUT", i.path(""), map[string]any{
+		"config": f.Config, "devices": f.Devices, "profiles": f.Profiles, "architecture": f.Architecture,
+		"ephemeral": f.Ephemeral, "description": f.Description,
+	}, nil)
+}
+
+// Set sets config keys, in one change; a value of "" unsets the key.
+func (i *Instance) Set(config map[string]string) {
+	i.Daemon.T.Helper()
+	i.Edit(func(f *Full) {
+		maps.Copy(f.Config, config)
+		maps.DeleteFunc(f.Config, func(_, value string) bool { return value == "" })
+	})
+}
+
+// Device sets a device; nil removes it.
+func (i *Instance) Device(name string, config map[string]string) {
+	i.Daemon.T.Helper()
+	i.Edit(func(f *Full) {
+		f.Devices[name] = config
+		if config == nil {
+			delete(f.Devices, name)
+		}
+	})
+}
+
+// SetProfile changes a profile of the default project, which exists.
+func (d *Daemon) SetProfile(name string, change func(*Profile)) {
+	d.T.Helper()
+	var p Profile
+	d.Do(http.MethodGet, "/1.0/profiles/"+name, nil, &p)
+	change(&p)
+	d.Do(http.MethodPut, "/1.0/profiles/"+name, p, nil)
+}
+
+// execTime is how long an agent may take until it answers.
+const execTime = 30 * time.Second
+
+// Exec has a second agent run in the container by the daemon's exec, as uid, and returns the path of its socket for [Instance.DialFrom].
+// Its parent is the daemon, and it is in a cgroup beside those of init.
+func (i *Instance) Exec(uid int) string {
+	i.Daemon.T.Helper()
+	path := fmt.Sprintf("/run/exec-%d-%d.sock", uid, time.Now().UnixNano())
+	argv := []string{"/sbin/init", "serve", path}
+	if uid != 0 {
+		argv = append(argv, fmt.Sprint(uid)) // it listens as root, and is then another
+	}
+	// The operation lasts as long as the agent: it is not waited for.
+	go func() {
+		_ = i.Daemon.Call("POST", i.path("/exec"), map[string]any{"command": argv, "interactive": false, "wait-for-websocket": false}, nil)
+	}()
+	if _, err := i.awaitAgent(path); err != nil {
+		i.Daemon.T.Fatal(err)
+	}
+	return path
+}
+
+// awaitAgent waits until an agent listens.
+func (i *Instance) awaitAgent(path string) (pid int, err error) {
+	for deadline := time.Now().Add(execTime); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if pid == 0 {
+			if pid, err = i.pid(); err != nil {
+				return 0, err
+			}
+		}
+		var conn *net.UnixConn
+		if conn, err = dialAgent(pid, path); err == nil {
+			return pid, conn.Close()
+		}
+	}
+	return 0, fmt.Errorf("%s: %w: %w", i.Name, errAgent, err)
+}
+
+func dialAgent(pid int, path string) (*net.UnixConn, error) {
+	root := filepath.Join("/proc", fmt.Sprint(pid), "root")
+	return net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: root + path, Net: "unixpacket"})
+}
+
+// Dial connects to a socket of the container from a child of its init.
+func (i *Instance) Dial(socket string) (net.Conn, error) {
+	return i.DialFrom("/run/agent.sock", socket)
+}
+
+// DialFrom connects from the agent that listens on a path in the container. The connection is that process's: it is the peer.
+func (i *Instance) DialFrom(agent, socket string) (net.Conn, error) {
+	pid, err := i.pid()
+	if err != nil {
+		return nil, err
+	}
+	return dialFrom(pid, agent, socket)
+}
+
+// DialPID is Dial for a container whose init is known, without asking the daemon, which may be down.
+func DialPID(pid int, socket string) (net.Conn, error) {
+	return dialFrom(pid, "/run/agent.sock", socket)
+}
+
+func dialFrom(pid int, agent, socket string) (net.Conn, error) {
+	ctl, err := dialAgent(pid, agent)
+	if err != nil {
+		return nil, err
+	}
+	defer ctl.Close()
+	if _, err := ctl.Write([]byte(socket)); err != nil {
+		return nil, err
+	}
+	buf, oob := make([]byte, 256), make([]byte, unix.CmsgSpace(4))
+	n, oobn, _, _, err := ctl.ReadMsgUnix(buf, oob)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errAgent, err)
+	}
+	messages, err := unix.ParseSocketControlMessage(oob[:oobn])
+	if err != nil || len(messages) != 1 {
+		return nil, fmt.Errorf("%w: %s", errAgent, strings.TrimSpace(string(buf[:n])))
+	}
+	fds, err := unix.ParseUnixRights(&messages[0])
+	if err != nil || len(fds) != 1 {
+		return nil, fmt.Errorf("%w: no descriptor: %w", errAgent, err)
+	}
+	f := os.NewFile(uintptr(fds[0]), socket)
+	defer f.Close()
+	return net.FileConn(f)
+}
