@@ -56,6 +56,7 @@ func (s *settings) bind(cmd *cobra.Command) {
 	s.values = []setting{
 		{Name: "run-dir", Value: defaultRunDir, env: "DEVLXD_RUN_DIR", usage: "directory of the sockets"},
 		{Name: "state-dir", Value: defaultStateDir, env: "DEVLXD_STATE_DIR", usage: "directory of the store and the images"},
+		{Name: "source", Value: sourceStore, env: "DEVLXD_SOURCE", usage: "where containers come from: store, lxd[:SOCKET] or incus[:SOCKET]"},
 		{Name: "metrics", Value: defaultMetrics, env: "DEVLXD_METRICS", usage: "address of the Prometheus metrics, or off"},
 		{Name: "dialect", Value: server.DialectDocument.String(), env: "DEVLXD_DIALECT", usage: "whose bodies and texts guests see: document, lxd or incus"},
 		{Name: "identity-proof", Value: proofAuto, env: "DEVLXD_IDENTITY_PROOF", usage: "when guests are told apart by their pid namespace too: auto or always"},
@@ -82,6 +83,9 @@ func (s *settings) resolve() ([]setting, error) {
 		}
 	}
 	if _, err := parseDialect(s.value("dialect")); err != nil {
+		return nil, usageError(err)
+	}
+	if _, err := parseSource(s.value("source")); err != nil {
 		return nil, usageError(err)
 	}
 	if proof := s.value("identity-proof"); proof != proofAuto && proof != proofAlways {
@@ -140,7 +144,11 @@ func (s *settings) daemonConfig(log *slog.Logger) (daemonConfig, error) {
 	if err != nil {
 		return daemonConfig{}, err
 	}
-	cfg := daemonConfig{Limits: limits, Metrics: s.value("metrics"), Dialect: dialect, Loops: s.loops, ProofAlways: s.value("identity-proof") == proofAlways, Log: log}
+	source, err := parseSource(s.value("source"))
+	if err != nil {
+		return daemonConfig{}, err
+	}
+	cfg := daemonConfig{Limits: limits, Source: source, Metrics: s.value("metrics"), Dialect: dialect, Loops: s.loops, ProofAlways: s.value("identity-proof") == proofAlways, Log: log}
 	for dir, name := range map[*string]string{&cfg.RunDir: "run-dir", &cfg.StateDir: "state-dir"} {
 		if *dir, err = filepath.Abs(s.value(name)); err != nil {
 			return daemonConfig{}, err

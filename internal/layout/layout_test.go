@@ -27,6 +27,7 @@ var allowed = map[string][]string{
 	"cloudinit":          {},
 	"source":             {"registry"},
 	"source/store":       {"fault", "registry", "source"},
+	"source/lxd":         {"fault", "registry", "source"},
 	"fault":              {},
 	"admin":              {"fault", "registry", "source"},
 	"admin/client":       {"admin", "registry", "source"},
@@ -41,7 +42,7 @@ var allowed = map[string][]string{
 	// Runs real LXD and Incus daemons.
 	"internal/lxdtest":       {"internal/cgroup2"},
 	"internal/lxdtest/agent": {},
-	"cmd/devlxd":             {"admin", "admin/client", "fault", "httpparse", "internal/demo", "internal/fdpass", "internal/privilege", "internal/sandbox", "peer", "registry", "server", "source", "source/store", "ws"},
+	"cmd/devlxd":             {"admin", "admin/client", "fault", "httpparse", "internal/demo", "internal/fdpass", "internal/privilege", "internal/sandbox", "peer", "registry", "server", "source", "source/lxd", "source/store", "ws"},
 	"cmd/devlxd-load":        {"bench/rival", "loadtest", "loadtest/guests", "loadtest/report", "loadtest/target"},
 	"loadtest":               {"loadtest/guests", "loadtest/report", "loadtest/target"},
 	"loadtest/guests":        {"internal/cgroup2"},
