@@ -24,11 +24,13 @@ type feed struct {
 	conn    net.Conn
 	reader  *wsutil.Reader
 	silence time.Duration // after so much of it the daemon is taken for dead
+	begun   chan struct{} // closed when the daemon has answered a ping; owned by the reader
 
 	mu sync.Mutex // serialises writing
 }
 
-// follow opens a feed. What changes from now on is announced on it.
+// follow opens a feed. What changes after begun is closed is announced on it: the daemon answers the handshake before it
+// begins to announce (lxd/events.go: eventsSocket), and reads, and so answers a ping, after it (lxd/events/events.go: AddListener).
 func follow(ctx context.Context, socket string, silence time.Duration) (*feed, error) {
 	d := ws.Dialer{
 		Timeout: silence,
@@ -46,7 +48,7 @@ func follow(ctx context.Context, socket string, silence time.Duration) (*feed, e
 		}
 		return nil, err
 	}
-	f := &feed{conn: conn, silence: silence}
+	f := &feed{conn: conn, silence: silence, begun: make(chan struct{})}
 	var from io.Reader = conn
 	if buffered != nil {
 		from = io.MultiReader(io.LimitReader(buffered, int64(buffered.Buffered())), conn)
@@ -54,6 +56,10 @@ func follow(ctx context.Context, socket string, silence time.Duration) (*feed, e
 	f.reader = &wsutil.Reader{
 		Source: bufio.NewReader(from), State: ws.StateClientSide, CheckUTF8: false, MaxFrameSize: maxEvent, MaxMessageSize: maxEvent,
 		OnIntermediate: f.control,
+	}
+	if err := f.write(ws.OpPing, nil); err != nil {
+		f.close()
+		return nil, err
 	}
 	return f, nil
 }
@@ -93,6 +99,12 @@ func (f *feed) control(h ws.Header, r io.Reader) error {
 		return f.write(ws.OpPong, payload)
 	case h.OpCode == ws.OpClose:
 		return ErrEnded
+	case h.OpCode == ws.OpPong:
+		select {
+		case <-f.begun:
+		default:
+			close(f.begun)
+		}
 	}
 	return nil
 }

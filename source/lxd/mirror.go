@@ -39,9 +39,9 @@ type Options struct {
 	Cgroups string
 	// Privileged is called when there is an instance whose root is the host's, before it can be bound; nil: nobody.
 	Privileged func()
-	Faults  *fault.Board // nil: one that logs
-	Log     *slog.Logger // nil: silent
-	Times   Times        // zero: DefaultTimes
+	Faults     *fault.Board // nil: one that logs
+	Log        *slog.Logger // nil: silent
+	Times      Times        // zero: DefaultTimes
 	// Getenv finds the default socket; nil: os.Getenv.
 	Getenv func(string) string
 
@@ -169,7 +169,7 @@ func (m *Mirror) Close() error {
 func (m *Mirror) keep(ctx context.Context) {
 	wait := m.opts.Times.Retry
 	for {
-		s := &session{m: m, queue: newQueue(m.known, time.Now)}
+		s, began := &session{m: m, queue: newQueue(m.known, time.Now)}, time.Now()
 		err := s.run(ctx)
 		if ctx.Err() != nil {
 			m.disconnected(errSuspended)
@@ -178,7 +178,8 @@ func (m *Mirror) keep(ctx context.Context) {
 		m.counts.lost(err)
 		m.disconnected(err)
 		m.faults.Enter(fault.MirrorLost, "source", m.opts.Address.String(), "error", err)
-		if s.synced {
+		// A daemon that drops each session once it was listed is not listed all the time.
+		if s.synced && time.Since(began) > m.opts.Times.RetryMost {
 			wait = m.opts.Times.Retry
 		}
 		select {

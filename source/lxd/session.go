@@ -43,6 +43,11 @@ func (s *session) run(ctx context.Context) error {
 	defer cancel(nil)
 	group.Go(func() { cancel(feed.run(s.announced)) })
 	group.Go(func() { feed.ping(ctx) })
+	select {
+	case <-feed.begun:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	if err := s.load(ctx, socket); err != nil {
 		return err
 	}
