@@ -13,6 +13,9 @@ type Spec struct {
 	InstanceID string
 	Config     map[string]string            // expanded
 	Devices    map[string]map[string]string // expanded: name -> config
+	// Same tells whether a device whose config has changed is still the same one, which is then said to be updated; else that of before is
+	// removed and another one added. It must not care which of the two is the older. nil: it is the same while its type is.
+	Same func(a, b *Device) bool
 }
 
 func (s *Spec) validate() error {

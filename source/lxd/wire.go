@@ -75,7 +75,7 @@ func (i *instance) mirrored(member string) bool {
 func (i *instance) spec() registry.Spec {
 	s := registry.Spec{
 		Name: i.key().registryName(), Hostname: i.Name, InstanceID: i.ExpandedConfig[source.KeyInstanceID],
-		Config: make(map[string]string), Devices: i.ExpandedDevices,
+		Config: make(map[string]string), Devices: i.ExpandedDevices, Same: sameDevice,
 	}
 	for k, v := range i.ExpandedConfig {
 		if kept(k) {
