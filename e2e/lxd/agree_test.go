@@ -30,6 +30,7 @@ type pair struct {
 	table     *table
 	mirrored  bool                 // devlxd mirrors the daemon
 	gets      [2]map[string]string // what GET of each path was answered
+	synced    int                  // times that awaitMirror was called
 	apply     func()               // brings what the daemon has changed to devlxd
 }
 
@@ -38,16 +39,20 @@ type pair struct {
 func TestAgreement(t *testing.T) {
 	for _, tc := range []struct {
 		kind    lxdtest.Kind
+		mirror  bool
 		dialect string
 		table   string
 	}{
-		{lxdtest.LXD, "lxd", "differences-lxd.txt"},
-		{lxdtest.LXD, "incus", "differences-lxd-as-incus.txt"},
-		{lxdtest.Incus, "incus", "differences-incus.txt"},
+		{lxdtest.LXD, false, "lxd", "differences-lxd.txt"},
+		{lxdtest.LXD, true, "lxd", "differences-lxd.txt"},
+		{lxdtest.LXD, true, "incus", "differences-lxd-as-incus.txt"},
+		{lxdtest.Incus, false, "incus", "differences-incus.txt"},
+		{lxdtest.Incus, true, "incus", "differences-incus.txt"},
 	} {
-		t.Run(tc.kind.String()+" and dialect "+tc.dialect, func(t *testing.T) {
+		from := map[bool]string{false: "store", true: "mirror"}[tc.mirror]
+		t.Run(tc.kind.String()+", dialect "+tc.dialect+", "+from, func(t *testing.T) {
 			lxdtest.Need(t, tc.kind)
-			p := &pair{t: t, kind: tc.kind, table: readTable(t, tc.kind.String(), tc.table)}
+			p := &pair{t: t, kind: tc.kind, mirrored: tc.mirror, table: readTable(t, tc.kind.String(), tc.table)}
 			p.start(tc.dialect)
 			p.askAll(questions(p))
 			p.askAll(statements())
@@ -63,9 +68,13 @@ func TestAgreement(t *testing.T) {
 // start starts both and the container.
 func (p *pair) start(dialect string) {
 	p.t.Helper()
-	p.devlxd = daemontest.New(p.t, binary(), "--dialect", dialect)
-	p.devlxd.Start()
 	p.daemon = lxdtest.Start(p.t, p.kind)
+	args := []string{"--dialect", dialect}
+	if p.mirrored {
+		args = append(args, "--source", p.kind.String()+":"+p.daemon.Socket())
+	}
+	p.devlxd = daemontest.New(p.t, binary(), args...)
+	p.devlxd.Start()
 	p.container = p.daemon.Run("web", lxdtest.Profile{
 		Config: config(),
 		Devices: map[string]map[string]string{
@@ -75,10 +84,31 @@ func (p *pair) start(dialect string) {
 		},
 	})
 	p.pid = p.container.PID()
-	p.devlxd.CLI("container", "add", p.container.Name, "--pid", fmt.Sprint(p.pid))
-	known := &lxdtest.Full{}
-	p.apply = func() { known = p.copyToStore(known) }
+	p.apply = p.awaitMirror
+	if !p.mirrored {
+		p.devlxd.CLI("container", "add", p.container.Name, "--pid", fmt.Sprint(p.pid))
+		known := &lxdtest.Full{}
+		p.apply = func() { known = p.copyToStore(known) }
+	}
 	p.apply()
+}
+
+// syncKey is set to see that devlxd knows all before it.
+const syncKey = "user.sync"
+
+// awaitMirror waits until devlxd has what the daemon has now.
+func (p *pair) awaitMirror() {
+	p.t.Helper()
+	p.synced++
+	want := fmt.Sprint(p.synced)
+	p.container.Set(map[string]string{syncKey: want})
+	lxdtest.WaitFor(p.t.Context(), p.t, patience, func() string {
+		got, err := p.devlxd.TryCLI("config", "get", p.container.Name, syncKey)
+		if err != nil || strings.TrimSpace(got) != want {
+			return fmt.Sprintf("devlxd has %q of %s, want %q (%v)", got, syncKey, want, err)
+		}
+		return ""
+	})
 }
 
 // config has keys and values of all kinds that both take.
@@ -149,7 +179,7 @@ func (p *pair) copyDevices(before, now *lxdtest.Full) {
 		}
 		args := []string{"device", "add", p.container.Name, dev, props["type"]}
 		switch old := before.ExpandedDevices[dev]; {
-		case old["type"] == "nic" && props["type"] == "nic": // what a nic has more than before, the daemon changes live
+		case old != nil && props["ipv4.routes"] != old["ipv4.routes"]: // which the daemon changes live
 			args = []string{"device", "set", p.container.Name, dev}
 		case old != nil:
 			p.devlxd.CLI("device", "remove", p.container.Name, dev)
@@ -205,7 +235,8 @@ func (p *pair) ask(q question) {
 
 // asToGet remembers what GET of a path is answered, and says whether another method is answered alike.
 func (p *pair) asToGet(q question, text string, gets *map[string]string) string {
-	method, path, _ := strings.Cut(q.name, " ")
+	method, rest, _ := strings.Cut(q.name, " ")
+	path, _, _ := strings.Cut(rest, " ")
 	if method == "GET" {
 		if *gets == nil {
 			*gets = make(map[string]string)

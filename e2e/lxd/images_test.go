@@ -34,10 +34,16 @@ func (p *pair) askImages() {
 	ask("a public image", all)
 }
 
-// importImage gives devlxd the file that the daemon keeps of its image.
+// importImage gives devlxd the file that the daemon keeps of its image, or waits until it has found it.
 func (p *pair) importImage() {
 	p.t.Helper()
 	if p.mirrored {
+		lxdtest.WaitFor(p.t.Context(), p.t, patience, func() string {
+			if list := p.devlxd.CLI("image", "list", "-f", "json"); !strings.Contains(list, `"public":true`) && !strings.Contains(list, `"public": true`) {
+				return "devlxd has no public image: " + list
+			}
+			return ""
+		})
 		return
 	}
 	file := filepath.Join(p.daemon.Dir, "images", p.daemon.Image)
@@ -72,7 +78,7 @@ func (p *pair) askGate() {
 	p.container.Set(map[string]string{"user.secret": "told to nobody"})
 	p.apply()
 	time.Sleep(10 * breath)
-	said, answered := streams[0].list(), streams[1].list()
+	said, answered := strip(streams[0].list()), strip(streams[1].list())
 	p.table.compare("switched off, what a stream is told", showEvents(said), showEvents(answered))
 	p.table.compare("switched off, a new connection", p.reach(p.kind.GuestSocket()), p.reach(oursDir+"/sock"))
 	p.container.Set(map[string]string{p.kind.GuestKey(): ""})
