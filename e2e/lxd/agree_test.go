@@ -27,6 +27,7 @@ type pair struct {
 	devlxd    *daemontest.Daemon
 	container *lxdtest.Instance
 	pid       int
+	route     string // an address that no other container is given
 	table     *table
 	mirrored  bool                 // devlxd mirrors the daemon
 	gets      [2]map[string]string // what GET of each path was answered
@@ -37,7 +38,7 @@ type pair struct {
 // TestAgreement asks the guest API of a daemon and that of devlxd the same questions, from the same container. They have to be
 // answered alike, but for what testdata/differences-*.txt lists with the reason.
 func TestAgreement(t *testing.T) {
-	for _, tc := range []struct {
+	for i, tc := range []struct {
 		kind    lxdtest.Kind
 		mirror  bool
 		dialect string
@@ -51,8 +52,9 @@ func TestAgreement(t *testing.T) {
 	} {
 		from := map[bool]string{false: "store", true: "mirror"}[tc.mirror]
 		t.Run(tc.kind.String()+", dialect "+tc.dialect+", "+from, func(t *testing.T) {
+			t.Parallel()
 			lxdtest.Need(t, tc.kind)
-			p := &pair{t: t, kind: tc.kind, mirrored: tc.mirror, table: readTable(t, tc.kind.String(), tc.table)}
+			p := &pair{t: t, kind: tc.kind, mirrored: tc.mirror, route: fmt.Sprintf("192.0.2.%d/32", i+1), table: readTable(t, tc.kind.String(), tc.table)}
 			p.start(tc.dialect)
 			p.askAll(questions(p))
 			p.askAll(statements())

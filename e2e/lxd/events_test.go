@@ -55,7 +55,7 @@ func steps() []step {
 		{"a device is added", device("one", map[string]string{"type": "unix-char", "source": "/dev/null", "path": "/dev/one"})},
 		{"a device changes", device("one", map[string]string{"type": "unix-char", "source": "/dev/null", "path": "/dev/two"})},
 		{"a nic changes live", func(p *pair) {
-			p.container.Edit(func(f *lxdtest.Full) { f.Devices["eth0"]["ipv4.routes"] = "192.0.2.7/32" })
+			p.container.Edit(func(f *lxdtest.Full) { f.Devices["eth0"]["ipv4.routes"] = p.route })
 		}},
 		{"a nic changes otherwise", func(p *pair) {
 			p.container.Edit(func(f *lxdtest.Full) { f.Devices["eth0"]["mtu"] = "1400" })

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -34,6 +35,7 @@ type Daemon struct {
 	ImageSize int
 
 	client *http.Client
+	prefix string // of the names of containers
 	cmd    *exec.Cmd
 	exited chan error
 }
@@ -42,7 +44,7 @@ type Daemon struct {
 func Start(t testing.TB, k Kind) *Daemon {
 	t.Helper()
 	Need(t, k)
-	dir, err := os.MkdirTemp(Dir(), k.String())
+	dir, err := os.MkdirTemp(Dir(), k.String()+"*")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,6 +52,7 @@ func Start(t testing.TB, k Kind) *Daemon {
 		t.Fatal(err)
 	}
 	d := &Daemon{T: t, Kind: k, Dir: dir, client: unixClient(filepath.Join(dir, "unix.socket"))}
+	d.prefix = prefix(Dir()) + strings.TrimPrefix(filepath.Base(dir), k.String()) + "-"
 	t.Cleanup(d.end)
 	d.Launch()
 	d.setUp()

@@ -38,13 +38,13 @@ type Full struct {
 	ExpandedDevices map[string]map[string]string `json:"expanded_devices"`
 }
 
-// Name is the full name of a container of these tests: of its own for each run, so that its cgroups are.
-func Name(short string) string { return prefix(Dir()) + short }
+// Name is the full name of a container: one of its own for each daemon of each run, so that its cgroups are.
+func (d *Daemon) Name(short string) string { return d.prefix + short }
 
 // Create makes a container that is yet to be started.
 func (d *Daemon) Create(project, short string, p Profile) *Instance {
 	d.T.Helper()
-	i := &Instance{Name: Name(short), Project: project, Daemon: d}
+	i := &Instance{Name: d.Name(short), Project: project, Daemon: d}
 	if err := i.create(p); err != nil {
 		d.T.Fatal(err)
 	}
@@ -108,16 +108,18 @@ func (i *Instance) Delete() {
 // Rename gives a stopped container another name.
 func (i *Instance) Rename(short string) {
 	i.Daemon.T.Helper()
-	i.Daemon.Do("POST", i.path(""), map[string]string{"name": Name(short)}, nil)
-	i.Name = Name(short)
+	i.Daemon.Do("POST", i.path(""), map[string]string{"name": i.Daemon.Name(short)}, nil)
+	i.Name = i.Daemon.Name(short)
 }
 
 // Copy makes a copy that is stopped.
 func (i *Instance) Copy(short string) *Instance {
 	i.Daemon.T.Helper()
-	c := &Instance{Name: Name(short), Project: i.Project, Daemon: i.Daemon}
+	c := &Instance{Name: i.Daemon.Name(short), Project: i.Project, Daemon: i.Daemon}
+	f := i.Get()
+	maps.DeleteFunc(f.Config, func(key, _ string) bool { return strings.HasPrefix(key, "volatile.") })
 	i.Daemon.Do("POST", in(i.Project, "/1.0/instances"), map[string]any{
-		"name": c.Name, "type": "container", "source": map[string]any{"type": "copy", "source": i.Name, "project": i.Project},
+		"name": c.Name, "type": "container", "profiles": f.Profiles, "config": f.Config, "devices": f.Devices, "source": map[string]any{"type": "copy", "source": i.Name, "project": i.Project},
 	}, nil)
 	return c
 }
@@ -189,7 +191,7 @@ func (d *Daemon) SetProfile(name string, change func(*Profile)) {
 const execTime = 30 * time.Second
 
 // Exec has a second agent run in the container by the daemon's exec, as uid, and returns the path of its socket for [Instance.DialFrom].
-// Its parent is the daemon, and it is in a cgroup beside those of init.
+// Its parent is the daemon, and it is in a cgroup beside those of init. It ends with the test: a daemon that is told to end waits for it.
 func (i *Instance) Exec(uid int) string {
 	i.Daemon.T.Helper()
 	path := fmt.Sprintf("/run/exec-%d-%d.sock", uid, time.Now().UnixNano())
@@ -201,9 +203,16 @@ func (i *Instance) Exec(uid int) string {
 	go func() {
 		_ = i.Daemon.Call("POST", i.path("/exec"), map[string]any{"command": argv, "interactive": false, "wait-for-websocket": false}, nil)
 	}()
-	if _, err := i.awaitAgent(path); err != nil {
+	pid, err := i.awaitAgent(path)
+	if err != nil {
 		i.Daemon.T.Fatal(err)
 	}
+	i.Daemon.T.Cleanup(func() {
+		if conn, err := dialAgent(pid, path); err == nil { // else the container has ended, and it with it
+			_, _ = conn.Write([]byte("exit"))
+			_ = conn.Close()
+		}
+	})
 	return path
 }
 

@@ -6,4 +6,5 @@
 //
 // A client on PATH sends the path of a socket, as one packet, and is answered by one:
 // the text of an error, or "ok" with the connection itself (SCM_RIGHTS).
+// The packet "exit" ends the agent.
 package main

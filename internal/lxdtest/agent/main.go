@@ -87,6 +87,9 @@ func connect(client *net.UnixConn) {
 	if err != nil {
 		return
 	}
+	if string(buf[:n]) == "exit" {
+		os.Exit(0)
+	}
 	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: string(buf[:n]), Net: "unix"})
 	if err != nil {
 		_, _ = client.Write([]byte(err.Error())) // a client that is gone needs no answer
