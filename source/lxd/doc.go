@@ -19,7 +19,9 @@
 //
 // A session opens the feed of lifecycle events, then reads everything, then reads again what was announced since. An event only says
 // what to read; what is published is what was read, so that events may come late, twice and in any order. What is announced while it is being read is
-// read again. The differences to what was published before are made events for guests by the registry.
+// read again. The differences to what was published before are made events for guests by the registry. Changes that follow one another within
+// the few milliseconds of a read are one difference: a device that is added and removed in that time is no event, where the daemon's own guest
+// API sends two.
 //
 // When the feed ends, or nothing comes through it, everything stays as it is, guests are served, and the next session is tried, each time
 // after twice as long up to ten seconds. Its first list is compared like everything else: guests are sent exactly what has changed. A list

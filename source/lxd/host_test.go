@@ -11,15 +11,14 @@ import (
 
 // fakeHost is a kernel with processes that tests start and end. It implements host, and makes binders.
 type fakeHost struct {
-	mu      sync.Mutex
-	next    int
-	procs   map[int]*fakeInit // by pid, those that have ended too
-	blind   bool              // no monitor is found, so that the daemon has to be asked
-	onOpen  func(pid int)     // called before a process is opened
-	refuse  int               // so many of the next binds fail
-	opened  int
-	closed  int
-	watched map[*registry.Registry]bool
+	mu     sync.Mutex
+	next   int
+	procs  map[int]*fakeInit // by pid, those that have ended too
+	blind  bool              // no monitor is found, so that the daemon has to be asked
+	onOpen func(pid int)     // called before a process is opened
+	refuse int               // so many of the next binds fail
+	opened int
+	closed int
 }
 
 // fakeInit is one process.

@@ -47,7 +47,7 @@ func (m *Mirror) put(i *instance) (*entry, error) {
 	if e == nil {
 		e = &entry{name: spec.Name}
 		m.entries[k], m.names[spec.Name] = e, k
-		m.log.Info("container mirrored", "container", spec.Name)
+		m.log.Debug("container mirrored", "container", spec.Name)
 	}
 	e.profiles, e.ready = i.Profiles, i.ExpandedConfig[keyReady] == "true"
 	return e, nil
@@ -67,7 +67,7 @@ func (m *Mirror) remove(k key) {
 		return
 	}
 	if err := m.reg.Remove(e.name); err == nil {
-		m.log.Info("container gone", "container", e.name)
+		m.log.Debug("container gone", "container", e.name)
 	}
 }
 

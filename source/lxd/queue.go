@@ -160,15 +160,6 @@ func (q *queue) done(t task, failed bool) (tries int) {
 	return tries
 }
 
-// forget ends the count of failures of a task that is not tried again.
-func (q *queue) forget(t task) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if s := q.states[t]; s != nil && !s.waits && !s.reading {
-		delete(q.states, t)
-	}
-}
-
 // len is how much there is to read, and is being read.
 func (q *queue) len() int {
 	q.mu.Lock()

@@ -15,11 +15,14 @@ import (
 	"devlxd/source"
 )
 
-// recordings are answers of a real LXD 5.0.2 on a host of its own.
-const recordings = "testdata/lxd-5.0.2"
+// Answers of real daemons on a host of their own.
+const (
+	recordings      = "testdata/lxd-5.0.2"
+	incusRecordings = "testdata/incus-6.0.4"
+)
 
-// serveRecorded answers each path with a file, a status code before it.
-func serveRecorded(t *testing.T, answers map[string]string) *client {
+// serveRecorded answers each path with a file of a folder.
+func serveRecorded(t *testing.T, folder string, answers map[string]string) *client {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "lxd")
 	if err != nil {
@@ -43,7 +46,7 @@ func serveRecorded(t *testing.T, answers map[string]string) *client {
 		case "refused.json":
 			code = http.StatusInternalServerError
 		}
-		b, err := os.ReadFile(filepath.Join(recordings, file))
+		b, err := os.ReadFile(filepath.Join(folder, file))
 		if err != nil {
 			t.Error(err)
 		}
@@ -58,7 +61,7 @@ func serveRecorded(t *testing.T, answers map[string]string) *client {
 
 // TestRecorded: what a real daemon answers is understood, and what is asked is what it was asked then.
 func TestRecorded(t *testing.T) {
-	c := serveRecorded(t, map[string]string{
+	c := serveRecorded(t, recordings, map[string]string{
 		"GET /1.0": "server.json",
 		"GET /1.0/instances?all-projects=true&recursion=1": "instances.json",
 		"GET /1.0/instances/m2?project=default":            "instance.json",
@@ -111,6 +114,46 @@ func TestRecorded(t *testing.T) {
 	}
 	if err := c.setConfig(ctx, c1, keyReady, "true"); !refuses(err, keyReady) || isGone(err) {
 		t.Errorf("the state of a guest: %v", err)
+	}
+}
+
+// TestRecordedIncus: Incus answers in the same way.
+func TestRecordedIncus(t *testing.T) {
+	c := serveRecorded(t, incusRecordings, map[string]string{
+		"GET /1.0": "server.json",
+		"GET /1.0/instances?all-projects=true&recursion=1": "instances.json",
+		"GET /1.0/instances/i1?project=default":            "instance.json",
+		"GET /1.0/instances/i1/state?project=default":      "state.json",
+		"GET /1.0/images?recursion=1":                      "images.json",
+		"GET /1.0/instances/gone?project=p1":               "gone.json",
+	})
+	ctx := context.Background()
+	s, err := c.server(ctx)
+	if err != nil || s.Environment.Server != "incus" || s.Environment.Version != "6.0.4" || s.member() != "none" {
+		t.Errorf("server %+v, %v", s, err)
+	}
+	var names []string
+	if err := c.instances(ctx, func(i *instance) {
+		if i.mirrored(s.member()) && i.runs() {
+			names = append(names, i.key().registryName())
+		}
+	}); err != nil || !equalSets(names, []string{"i1", "p1_x1"}) {
+		t.Errorf("instances %v, %v", names, err)
+	}
+	i, err := c.instance(ctx, key{"default", "i1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if spec := i.spec(); spec.Config["user.a"] != "2" || spec.Config["security.guestapi"] != "true" || len(spec.InstanceID) != 36 || spec.Devices["dd"]["type"] != "none" {
+		t.Errorf("%+v", spec)
+	}
+	pid, err := c.initPID(ctx, key{"default", "i1"})
+	images, err2 := c.images(ctx)
+	if err != nil || err2 != nil || pid < 2 || len(images) != 1 {
+		t.Errorf("pid %d, %v; images %v, %v", pid, err, images, err2)
+	}
+	if _, err := c.instance(ctx, key{"p1", "gone"}); !isGone(err) {
+		t.Errorf("an instance that is not there: %v", err)
 	}
 }
 

@@ -70,6 +70,8 @@ func (s *session) load(ctx context.Context, socket string) (err error) {
 	if err := s.readImages(ctx); err != nil {
 		return err
 	}
+	s.m.mended(task{kind: readInstances})
+	s.m.mended(task{kind: readImages})
 	s.synced = true
 	s.m.connected(socket, &s.server, s.queue)
 	s.m.faults.Leave(fault.MirrorLost)
@@ -119,7 +121,7 @@ func (s *session) work(ctx context.Context) {
 			s.m.mended(t)
 			continue
 		}
-		s.retry(ctx, t, err, tries)
+		s.retry(t, err, tries)
 	}
 }
 
@@ -127,7 +129,7 @@ func (s *session) work(ctx context.Context) {
 const patience = 10
 
 // retry has a task that failed tried again later.
-func (s *session) retry(ctx context.Context, t task, err error, tries int) {
+func (s *session) retry(t task, err error, tries int) {
 	wait := s.m.opts.Times.Retry / 2
 	for i := 1; i < tries && wait < s.m.opts.Times.RetryMost; i++ {
 		wait *= 2
@@ -136,8 +138,7 @@ func (s *session) retry(ctx context.Context, t task, err error, tries int) {
 		s.m.failed(t, err)
 		wait = s.m.opts.Times.RetryMost
 	}
-	timer := time.AfterFunc(min(wait, s.m.opts.Times.RetryMost), func() { s.queue.add(t) })
-	context.AfterFunc(ctx, func() { timer.Stop() })
+	time.AfterFunc(min(wait, s.m.opts.Times.RetryMost), func() { s.queue.add(t) }) // nobody looks into it after the session
 }
 
 // read reads one thing and publishes it.
@@ -193,9 +194,12 @@ func (s *session) readInstances(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+		t := task{readInstance, i.key()}
 		if err := s.publish(ctx, i); err != nil {
-			s.queue.add(task{readInstance, i.key()}) // by itself, again and again
+			s.queue.add(t) // by itself, again and again
+			continue
 		}
+		s.m.mended(t)
 	}
 	return nil
 }
