@@ -7,7 +7,8 @@
 // The daemons, the monitors and the containers are started in there, and the kernel ends
 // them all, and takes their mounts away, when the process that runs the tests ends,
 // however that happens. The directories of the daemons and the cgroups of the containers
-// are removed afterwards by the process outside. Nothing inside reaches the network.
+// are removed afterwards by the process outside; only if that gets SIGKILL do they stay, empty. Nothing
+// inside reaches the network.
 //
 // # How a daemon is set up
 //

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -81,13 +82,30 @@ func runInside(dir string) int {
 	defer runtime.UnlockOSThread()
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Args[0] = os.Args[0]
-	cmd.Env = append(os.Environ(), stageEnv+"="+stageOne, dirEnv+"="+dir)
+	// What tests and daemons leave in TMPDIR goes with dir.
+	cmd.Env = append(os.Environ(), stageEnv+"="+stageOne, dirEnv+"="+dir, "TMPDIR="+dir)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET,
 		Pdeathsig:  unix.SIGKILL,
 	}
-	return exitCode(cmd.Run())
+	// Who ends the tests ends what is inside, and then there is still something to remove.
+	end := make(chan os.Signal, 1)
+	signal.Notify(end, unix.SIGINT, unix.SIGTERM, unix.SIGQUIT, unix.SIGHUP)
+	defer signal.Stop(end)
+	if err := cmd.Start(); err != nil {
+		return exitCode(err)
+	}
+	ended := make(chan struct{})
+	defer close(ended)
+	go func() {
+		select {
+		case <-end:
+			_ = cmd.Process.Kill()
+		case <-ended:
+		}
+	}()
+	return exitCode(cmd.Wait())
 }
 
 func exitCode(err error) int {
