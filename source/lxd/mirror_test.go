@@ -132,6 +132,69 @@ func TestReconnect(t *testing.T) {
 	}
 }
 
+// TestHandover: a successor begins with what was published, without the daemon, has the containers bound, and sends guests what has changed since.
+func TestHandover(t *testing.T) {
+	r := newRig(t, func(f *fake) {
+		f.create(c1, map[string]string{"user.a": "1"})
+		f.start(c1)
+		f.create(p1, nil)
+		f.start(p1)
+		f.create(c2, nil)
+		f.image(fingerprint('a'), "image", true)
+	})
+	r.settled()
+	v := newView(r.container("c1"))
+	r.f.down()
+	if err := r.m.Suspend(); err != nil {
+		t.Fatal(err)
+	}
+	r.f.set(c1, map[string]string{"user.a": "2"})
+	r.f.stop(p1, false)
+	var state bytes.Buffer
+	if err := r.m.Save(&state); err != nil {
+		t.Fatal(err)
+	}
+	next, reg := r.mirror()
+	if err := next.Restore(&state); err != nil {
+		t.Fatal(err)
+	}
+	if s := reg.Stats(); s.Containers != 3 || s.Bound != 1 || s.Images != 1 {
+		t.Errorf("restored: %+v", s)
+	}
+	for _, c := range reg.Containers() {
+		if was := r.container(c.Name()); describe(was) != describe(c) {
+			t.Errorf("restored %s; was %s", describe(c), describe(was))
+		}
+	}
+	if err := v.handOver(r.reg, reg, "c1", r.f.host); err != nil {
+		t.Fatal(err)
+	}
+	_ = r.m.Close()
+	r.m, r.reg = next, reg
+	r.f.up()
+	r.load()
+	r.settled()
+	if err := errors.Join(v.follow(), v.matches()); err != nil || v.events != 1 {
+		t.Errorf("%d events, %v", v.events, err)
+	}
+	for _, wrong := range []string{"", "{", `{"version":99}`} {
+		m, _ := r.mirror()
+		if err := m.Restore(strings.NewReader(wrong)); !errors.Is(err, ErrState) {
+			t.Errorf("%q is restored: %v", wrong, err)
+		}
+	}
+}
+
+// TestChangeDuringRead: what changes while it is being read is read again.
+func TestChangeDuringRead(t *testing.T) {
+	r := newRig(t, func(f *fake) { f.create(c1, nil); f.slow = 5 * time.Millisecond })
+	for n := range 20 {
+		r.f.set(c1, map[string]string{"user.n": fmt.Sprint(n)})
+		time.Sleep(time.Millisecond)
+	}
+	r.settled()
+}
+
 // TestFeedBreaks: the daemon lives on, only the feed ends, with changes that it did not announce.
 func TestFeedBreaks(t *testing.T) {
 	r := newRig(t, func(f *fake) { f.create(c1, nil); f.start(c1) })
@@ -202,6 +265,26 @@ func TestDuringList(t *testing.T) {
 	r.f.during = func() { r.f.set(c1, map[string]string{"user.a": "newer"}); r.f.stop(c1, false) }
 	r.f.mu.Unlock()
 	r.f.drop()
+	r.settled()
+}
+
+// TestListBesideRead: a list that is older than what is read of one instance meanwhile does not undo that.
+func TestListBesideRead(t *testing.T) {
+	r := newRig(t, func(f *fake) { f.create(c1, map[string]string{"user.a": "old"}) })
+	r.settled()
+	r.f.mu.Lock()
+	r.f.during = func() {
+		r.f.set(c1, map[string]string{"user.a": "new"})
+		time.Sleep(50 * time.Millisecond) // for the read, if it does not wait for the list
+	}
+	r.f.announceAbout("cluster-member-updated", "/1.0/cluster/members/here", "", nil)
+	r.f.mu.Unlock()
+	eventually(t, "no list is read", func() error {
+		if n := r.f.count("GET instances"); n < 2 {
+			return fmt.Errorf("%d lists", n)
+		}
+		return nil
+	})
 	r.settled()
 }
 

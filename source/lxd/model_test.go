@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"devlxd/registry"
+	"devlxd/source"
 )
 
 // model is a daemon that anything happens to, a mirror of it, and the guests of the containers that run.
@@ -202,7 +203,9 @@ func (m *model) damage(t *rapid.T) {
 	n := rapid.IntRange(1, 3).Draw(t, "n")
 	m.f.mu.Lock()
 	defer m.f.mu.Unlock()
-	switch rapid.IntRange(0, 2).Draw(t, "what") {
+	switch rapid.IntRange(0, 3).Draw(t, "what") {
+	case 3:
+		m.f.slow = time.Duration(n) * time.Millisecond
 	case 0:
 		m.f.cut = n
 	case 1:
@@ -249,6 +252,9 @@ func (m *model) upgrade(t *rapid.T) {
 		}
 		return
 	}
+	m.f.host.mu.Lock()
+	m.f.host.refuse = 0 // of the binds of Restore, which nobody tries again before Start
+	m.f.host.mu.Unlock()
 	var state bytes.Buffer
 	if err := m.m.Save(&state); err != nil {
 		t.Fatal(err)
@@ -258,7 +264,7 @@ func (m *model) upgrade(t *rapid.T) {
 		t.Fatal(err)
 	}
 	for name, v := range m.views {
-		if err := v.handOver(m.reg, reg, name); err != nil {
+		if err := v.handOver(m.reg, reg, name, m.f.host); err != nil {
 			t.Fatal(err)
 		}
 		if v.binding.Dead() {
@@ -274,11 +280,15 @@ func (m *model) upgrade(t *rapid.T) {
 }
 
 // handOver moves what a guest follows to another registry, as the server does. The binding is left dead where it is there no longer.
-func (v *view) handOver(from, to *registry.Registry, name string) error {
+func (v *view) handOver(from, to *registry.Registry, name string, h *fakeHost) error {
 	was := v.cursor
 	state, ok := from.ExportRing(v.binding)
 	c, found := to.Container(name)
-	if !found || c.Binding() == nil || c.Binding().InitPID() != v.binding.InitPID() || v.binding.Dead() {
+	lives := !v.binding.Dead() && !h.ended(source.Facts{PID: v.binding.InitPID()})
+	if there := found && c.Binding() != nil && c.Binding().InitPID() == v.binding.InitPID(); there != lives {
+		return fmt.Errorf("container %s runs: %v; in the successor: %v", name, lives, there)
+	}
+	if !lives {
 		from.Stop(v.binding)
 		return nil
 	}

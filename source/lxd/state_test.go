@@ -1,6 +1,7 @@
 package lxd
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"testing"
@@ -47,6 +48,29 @@ func TestStateForwarded(t *testing.T) {
 	if n := r.f.count("PATCH instances/x"); n > 10 {
 		t.Errorf("set %d times", n)
 	}
+
+	// What is yet to be forwarded goes over to a successor.
+	r.f.down()
+	b.SetReady(false)
+	r.m.StateSet(b)
+	var saved bytes.Buffer
+	if err := errors.Join(r.m.Suspend(), r.m.Save(&saved)); err != nil {
+		t.Fatal(err)
+	}
+	next, nextReg := r.mirror()
+	if err := next.Restore(&saved); err != nil {
+		t.Fatal(err)
+	}
+	_ = r.m.Close()
+	r.m, r.reg = next, nextReg
+	b = r.container("c1").Binding()
+	b.SetReady(false) // as the server hands it over
+	r.f.up()
+	r.load()
+	r.stateReaches(c1, "false")
+	b.SetReady(true)
+	r.m.StateSet(b)
+	r.stateReaches(c1, "true")
 
 	m, reg := r.mirror()
 	defer m.Close()
