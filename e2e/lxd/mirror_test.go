@@ -184,12 +184,14 @@ func (h *host) kinds() {
 		if got := fetch(h.theirs(pid), keyPath("user.me")); got != want {
 			h.t.Errorf("the daemon's own guest API answers %q, want %q", got, want)
 		}
-		conn, err := c.DialFrom(c.Exec(0), oursDir+"/sock")
-		if err != nil {
-			h.t.Fatal(err)
-		}
-		if got := fetch(conn, keyPath("user.me")); got != want {
-			h.t.Errorf("a process of exec is answered %q, want %q", got, want)
+		for name, agent := range map[string]string{"a process of exec": c.Exec(0), "one in a nested pid namespace": c.ExecNested()} {
+			conn, err := c.DialFrom(agent, oursDir+"/sock")
+			if err != nil {
+				h.t.Fatal(err)
+			}
+			if got := fetch(conn, keyPath("user.me")); got != want {
+				h.t.Errorf("%s is answered %q, want %q", name, got, want)
+			}
 		}
 	}
 	h.await(h.pids[0], keyPath("user.me"), "200 c00")

@@ -194,11 +194,29 @@ const execTime = 30 * time.Second
 // Its parent is the daemon, and it is in a cgroup beside those of init. It ends with the test: a daemon that is told to end waits for it.
 func (i *Instance) Exec(uid int) string {
 	i.Daemon.T.Helper()
-	path := fmt.Sprintf("/run/exec-%d-%d.sock", uid, time.Now().UnixNano())
+	path := newAgentPath()
 	argv := []string{"/sbin/init", "serve", path}
 	if uid != 0 {
 		argv = append(argv, fmt.Sprint(uid)) // it listens as root, and is then another
 	}
+	i.exec(path, argv...)
+	return path
+}
+
+// ExecNested is Exec as root, with the agent in a pid namespace of its own below the container's, as in a container within the container.
+func (i *Instance) ExecNested() string {
+	i.Daemon.T.Helper()
+	path := newAgentPath()
+	// The shell is pid 1 there, as which the agent would be an init.
+	i.exec(path, "/bin/busybox", "unshare", "--pid", "--fork", "--mount", "/bin/sh", "-c", "/sbin/init serve "+path+"; exit")
+	return path
+}
+
+func newAgentPath() string { return fmt.Sprintf("/run/agent-%d.sock", time.Now().UnixNano()) }
+
+// exec has the daemon start an agent and waits for it.
+func (i *Instance) exec(path string, argv ...string) {
+	i.Daemon.T.Helper()
 	// The operation lasts as long as the agent: it is not waited for.
 	go func() {
 		_ = i.Daemon.Call("POST", i.path("/exec"), map[string]any{"command": argv, "interactive": false, "wait-for-websocket": false}, nil)
@@ -213,7 +231,6 @@ func (i *Instance) Exec(uid int) string {
 			_ = conn.Close()
 		}
 	})
-	return path
 }
 
 // awaitAgent waits until an agent listens.
