@@ -112,10 +112,17 @@ func (d *Daemon) await(ctx context.Context, operation string) (json.RawMessage, 
 // Do is Call, of which the test cannot do without.
 func (d *Daemon) Do(method, path string, body, result any) {
 	d.T.Helper()
+	begin := time.Now()
 	if err := d.Call(method, path, body, result); err != nil {
 		d.T.Fatal(err)
 	}
+	if took := time.Since(begin); took > slowCall {
+		d.T.Logf("%s took %v for %s %s", d.Kind, took, method, path)
+	}
 }
+
+// slowCall is from where on a call is worth a line: it tells a test that waited for the daemon from one that waited for devlxd.
+const slowCall = 5 * time.Second
 
 // Lifecycle is an event of what has become of something.
 type Lifecycle struct {
