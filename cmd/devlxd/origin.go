@@ -102,7 +102,11 @@ func (d *daemon) handOrigin() (*os.File, error) {
 
 // savedMirror saves to memory that only the two processes see: it holds the configuration of all containers.
 func savedMirror(m *lxd.Mirror) (*os.File, error) {
-	fd, err := unix.MemfdCreate("devlxd-mirror", unix.MFD_CLOEXEC)
+	// MFD_NOEXEC_SEAL is needed where sysctl vm.memfd_noexec is set, and unknown before Linux 6.3.
+	fd, err := unix.MemfdCreate("devlxd-mirror", unix.MFD_CLOEXEC|unix.MFD_NOEXEC_SEAL)
+	if errors.Is(err, unix.EINVAL) {
+		fd, err = unix.MemfdCreate("devlxd-mirror", unix.MFD_CLOEXEC)
+	}
 	if err != nil {
 		return nil, os.NewSyscallError("memfd_create", err)
 	}

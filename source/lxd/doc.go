@@ -24,7 +24,7 @@
 // API sends two.
 //
 // When the feed ends, or nothing comes through it, everything stays as it is, guests are served, and the next session is tried, each time
-// after twice as long up to ten seconds. Its first list is compared like everything else: guests are sent exactly what has changed. A list
+// after twice as long up to ten seconds, or one where there is nobody to connect to. Its first list is compared like everything else: guests are sent exactly what has changed. A list
 // that is cut off changes nothing.
 //
 // A list costs the daemon half a millisecond for each instance, and reading one three: of many that are to be read the list is.

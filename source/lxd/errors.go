@@ -33,9 +33,9 @@ type apiError struct {
 
 func (e *apiError) Error() string { return fmt.Sprintf("daemon answered %d %s", e.code, e.text) }
 
-// isRefused reports whether nobody listens on the socket.
-func isRefused(err error) bool {
-	return errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ENOENT)
+// isAbsent reports whether there is no socket, or nobody listens on it.
+func isAbsent(err error) bool {
+	return errors.Is(err, ErrNoSocket) || errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ENOENT)
 }
 
 // isGone reports whether the daemon says that there is no such thing (any more).

@@ -165,6 +165,10 @@ func (m *Mirror) Close() error {
 	return m.Suspend()
 }
 
+// absentMost is how long a daemon that is not there is waited for at a time: to look costs nothing, and cloud-init in a container that the daemon
+// starts with itself tries for 3 s to be known.
+const absentMost = time.Second
+
 // keep has one session after another until ctx ends.
 func (m *Mirror) keep(ctx context.Context) {
 	wait := m.opts.Times.Retry
@@ -181,6 +185,9 @@ func (m *Mirror) keep(ctx context.Context) {
 		// A daemon that drops each session once it was listed is not listed all the time.
 		if s.synced && time.Since(began) > m.opts.Times.RetryMost {
 			wait = m.opts.Times.Retry
+		}
+		if isAbsent(err) {
+			wait = min(wait, absentMost)
 		}
 		select {
 		case <-ctx.Done():

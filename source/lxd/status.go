@@ -153,7 +153,7 @@ func newCounts() *counts {
 func (c *counts) lost(err error) {
 	reason := lossOther
 	switch {
-	case errors.Is(err, ErrNoSocket), isRefused(err):
+	case isAbsent(err):
 		reason = lossAbsent
 	case errors.Is(err, ErrEnded):
 		reason = lossEnded
