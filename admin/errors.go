@@ -70,6 +70,7 @@ var codes = [...]struct {
 	err  error
 	code int
 }{
+	{source.ErrReadOnly, http.StatusForbidden},
 	{source.ErrTooLarge, http.StatusRequestEntityTooLarge},
 	{source.ErrNoProcess, http.StatusBadRequest},
 	{source.ErrConflict, http.StatusConflict},

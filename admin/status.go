@@ -21,6 +21,8 @@ type Status struct {
 	Dialect  string `json:"dialect"`
 	RunDir   string `json:"run_dir"`
 	StateDir string `json:"state_dir"`
+	// Mirror describes the daemon that containers come from; nil: they come from the embedded store.
+	Mirror *Mirror `json:"mirror,omitempty"`
 	// GuestSocket is the path of the socket that guests connect to.
 	GuestSocket string   `json:"guest_socket"`
 	Identity    Identity `json:"identity"`
@@ -73,6 +75,28 @@ type TakenOver struct {
 	Version string `json:"version"`
 	// Connections is how many were taken over.
 	Connections int `json:"connections"`
+}
+
+// Mirror is what is known of a LXD or Incus daemon that is mirrored.
+type Mirror struct {
+	// Source is the daemon as --source names it, and Socket where it was connected to last.
+	Source string `json:"source"`
+	Socket string `json:"socket"`
+	// Server and Version are what it says of itself.
+	Server  string `json:"server"`
+	Version string `json:"version"`
+	// Connected says that its changes are followed, and Age for how many seconds they were not: guests are served the state of then.
+	Connected bool    `json:"connected"`
+	Age       float64 `json:"age_seconds"`
+	// Error is why it is not connected.
+	Error string `json:"error,omitempty"`
+	// Lost counts the connections that were lost.
+	Lost uint64 `json:"lost"`
+	// Pending is how much is to be read because it has changed.
+	Pending int `json:"pending"`
+	// Broken is how much could not be mirrored in several tries, and BrokenError why, of one of them.
+	Broken      int    `json:"broken"`
+	BrokenError string `json:"broken_error,omitempty"`
 }
 
 // Privileges are those of the process, all threads together.

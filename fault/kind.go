@@ -47,6 +47,11 @@ const (
 	// HiddenProcess: the process of a container was hidden (no CAP_SYS_PTRACE, hidepid), so that it was not bound; until it is, or has ended.
 	HiddenProcess
 
+	// MirrorLost: the daemon that is mirrored cannot be followed; guests are served what it said last.
+	MirrorLost
+	// MirrorPart: a container or image of the daemon that is mirrored could not be read, published or bound in several tries.
+	MirrorPart
+
 	numKinds
 )
 
@@ -80,6 +85,8 @@ var table = [numKinds]texts{
 	ImagesError:     {"images_error", "an image was refused: check the disk of the state directory", "images are received again"},
 	NoCgroups:       {"no_cgroups", "containers are known by their pid namespace alone: mount cgroup2 and restart devlxd", ""},
 	HiddenProcess:   {"hidden_process", "a container is not bound, for its process is hidden: give devlxd CAP_SYS_PTRACE, or remount /proc without hidepid", "no process that was to be bound is hidden any more"},
+	MirrorLost:      {"mirror_lost", "the daemon that is mirrored is not followed, guests are served what it said last: see the error, and start it", "the mirror is up to date again"},
+	MirrorPart:      {"mirror_part", "a part of the daemon is not mirrored, and is tried again: see the error", "all of the daemon is mirrored again"},
 }
 
 // String is the metric label.

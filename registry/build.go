@@ -9,9 +9,13 @@ import (
 // caller stays referenced.
 type Spec struct {
 	Name       string
+	Hostname   string // as the guest is told; "": Name
 	InstanceID string
 	Config     map[string]string            // expanded
 	Devices    map[string]map[string]string // expanded: name -> config
+	// Same tells whether a device whose config has changed is still the same one, which is then said to be updated; else that of before is
+	// removed and another one added. It must not care which of the two is the older. nil: it is the same while its type is.
+	Same func(a, b *Device) bool
 }
 
 func (s *Spec) validate() error {
@@ -29,6 +33,14 @@ func (s *Spec) validate() error {
 	return nil
 }
 
+// hostname is what the guest is told, never empty.
+func (s *Spec) hostname() string {
+	if s.Hostname != "" {
+		return s.Hostname
+	}
+	return s.Name
+}
+
 // arena holds the short strings of one snapshot in one allocation: there are dozens of them in each of a hundred thousand snapshots.
 type arena struct{ b strings.Builder }
 
@@ -39,7 +51,7 @@ func (a *arena) hold(s string) string {
 }
 
 func (s *Spec) arenaSize() int {
-	n := len(s.InstanceID)
+	n := len(s.InstanceID) + len(s.Hostname)
 	for key := range s.Config {
 		n += len(key)
 	}
@@ -54,7 +66,7 @@ func (s *Spec) arenaSize() int {
 
 // matches reports whether the snapshot says what the spec says.
 func (s *Snapshot) matches(spec *Spec) bool {
-	if s.instanceID != spec.InstanceID || len(s.entries) != len(spec.Config) || len(s.devices) != len(spec.Devices) {
+	if s.instanceID != spec.InstanceID || s.hostname != spec.hostname() || len(s.entries) != len(spec.Config) || len(s.devices) != len(spec.Devices) {
 		return false
 	}
 	for i := range s.entries {
@@ -81,7 +93,10 @@ func (s *Snapshot) matches(spec *Spec) bool {
 func (o *Options) buildSnapshot(name string, spec *Spec, old *Snapshot) (*Snapshot, error) {
 	var text arena
 	text.b.Grow(spec.arenaSize())
-	s := &Snapshot{name: name, instanceID: text.hold(spec.InstanceID)}
+	s := &Snapshot{name: name, hostname: name, instanceID: text.hold(spec.InstanceID)}
+	if spec.Hostname != "" {
+		s.hostname = text.hold(spec.Hostname)
+	}
 	if err := o.buildEntries(s, &text, spec.Config, old); err != nil {
 		return nil, err
 	}

@@ -17,13 +17,18 @@ type draft struct {
 }
 
 // diff returns the events that lead from one snapshot to the other: changed user.* keys, then devices removed, added and updated, each
-// sorted by name. An absent value counts as empty, as it does in the event itself.
-func diff(from, to *Snapshot, at time.Time) []draft {
+// sorted by name. An absent value counts as empty, as it does in the event itself. same is [Spec.Same].
+func diff(from, to *Snapshot, at time.Time, same func(a, b *Device) bool) []draft {
+	if same == nil {
+		same = sameType
+	}
 	drafts := diffConfig(nil, from.userKeys(), to.userKeys(), at)
-	drafts = diffDevices(drafts, actionRemoved, from.devices, to.devices, at)
-	drafts = diffDevices(drafts, actionAdded, to.devices, from.devices, at)
-	return diffDevices(drafts, actionUpdated, to.devices, from.devices, at)
+	drafts = diffDevices(drafts, actionRemoved, from.devices, to.devices, at, same)
+	drafts = diffDevices(drafts, actionAdded, to.devices, from.devices, at, same)
+	return diffDevices(drafts, actionUpdated, to.devices, from.devices, at, same)
 }
+
+func sameType(a, b *Device) bool { return a.Get("type") == b.Get("type") }
 
 // userKeys returns the entries under eventPrefix; they stand together because entries are sorted.
 func (s *Snapshot) userKeys() []Entry {
@@ -64,14 +69,15 @@ func diffConfig(drafts []draft, from, to []Entry, at time.Time) []draft {
 	return drafts
 }
 
-// diffDevices adds the events of one action: a device is added or removed when the other side has none of this name and type, since
-// one of another type is another device, and updated when the other side has one with another config.
-func diffDevices(drafts []draft, action deviceAction, devices, others []Device, at time.Time) []draft {
+// diffDevices adds the events of one action: a device is added or removed when the other side has none of this name that is the same one,
+// and updated when the other side has it with another config.
+func diffDevices(drafts []draft, action deviceAction, devices, others []Device, at time.Time, isSame func(a, b *Device) bool) []draft {
 	for i := range devices {
 		d := &devices[i]
 		j, ok := slices.BinarySearchFunc(others, d.Name, func(o Device, name string) int { return strings.Compare(o.Name, name) })
-		same := ok && others[j].Get("type") == d.Get("type")
-		if same != (action == actionUpdated) || same && slices.Equal(d.Config, others[j].Config) {
+		equal := ok && slices.Equal(d.Config, others[j].Config)
+		same := ok && (equal || isSame(d, &others[j]))
+		if equal || same != (action == actionUpdated) {
 			continue
 		}
 		drafts = append(drafts, draft{typ: EventDevice, payload: appendDeviceEvent(nil, at, action, d)})

@@ -176,6 +176,12 @@ func TestEventsOfOnePut(t *testing.T) {
 		{name: "another type is another device",
 			from: registry.Spec{Devices: devices{"x": disk}}, to: registry.Spec{Devices: devices{"x": nic}},
 			want: []string{`removed|x|{"path":"/","type":"disk"}`, `added|x|{"name":"eth0","type":"nic"}`}},
+		{name: "the source says what is the same device",
+			from: registry.Spec{Devices: devices{"x": disk, "y": nic, "z": nic}},
+			to: registry.Spec{Devices: devices{"x": nic, "y": nic2, "z": nic}, Same: func(a, b *registry.Device) bool {
+				return a.Get("type") != b.Get("type")
+			}},
+			want: []string{`removed|y|{"name":"eth0","type":"nic"}`, `added|y|{"name":"eth1","type":"nic"}`, `updated|x|{"name":"eth0","type":"nic"}`}},
 		{name: "empty device config",
 			from: registry.Spec{}, to: registry.Spec{Devices: devices{"x": nil}}, want: []string{`added|x|{}`}},
 	} {

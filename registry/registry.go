@@ -158,7 +158,7 @@ func (r *Registry) put(spec *Spec) (c *Container, ring *Ring, revoked bool, err 
 		case revoked:
 			ring = b.revoke()
 		case old.Allowed(): // else the event would tell what was set while access was closed
-			ring = r.publish(b.ring.Load(), old, snapshot)
+			ring = r.publish(b.ring.Load(), old, snapshot, spec.Same)
 		}
 	}
 	return c, ring, revoked, nil
@@ -180,12 +180,12 @@ func (r *Registry) add(spec *Spec) (*Container, error) {
 
 // publish appends the events between two snapshots, and returns the ring if there were any. Without a ring nobody can hold a
 // position that the events would be missed from.
-func (r *Registry) publish(ring *Ring, from, to *Snapshot) *Ring {
+func (r *Registry) publish(ring *Ring, from, to *Snapshot, same func(a, b *Device) bool) *Ring {
 	if ring == nil {
 		return nil
 	}
 	now := r.options.Now()
-	drafts := diff(from, to, now)
+	drafts := diff(from, to, now, same)
 	if len(drafts) == 0 {
 		return nil
 	}

@@ -87,6 +87,7 @@ func (k Render) String() string {
 // that it returns are shared and must not be changed.
 type Snapshot struct {
 	name       string
+	hostname   string
 	instanceID string
 	entries    []Entry  // sorted by key
 	derived    []Entry  // sorted by key; see Options.Derive
@@ -99,6 +100,9 @@ type Snapshot struct {
 
 // Name returns the name of the container.
 func (s *Snapshot) Name() string { return s.name }
+
+// Hostname returns what the guest is told as its name: the Spec's Hostname, or the name of the container.
+func (s *Snapshot) Hostname() string { return s.hostname }
 
 // InstanceID returns the Spec's InstanceID as given.
 func (s *Snapshot) InstanceID() string { return s.instanceID }

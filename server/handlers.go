@@ -212,11 +212,11 @@ func (s *Server) renderMetaData(snap *registry.Snapshot) []byte {
 	if s.texts.cloudConfig {
 		b = append(b, "#cloud-config\n"...)
 	}
-	id := snap.Name()
+	id := snap.Hostname()
 	if s.texts.instanceUUID && snap.InstanceID() != "" {
 		id = snap.InstanceID()
 	}
-	b = append(b, "instance-id: "+id+"\nlocal-hostname: "+snap.Name()+"\n"...)
+	b = append(b, "instance-id: "+id+"\nlocal-hostname: "+snap.Hostname()+"\n"...)
 	user, _ := snap.Value("user.meta-data")
 	return renderWith(rawHead, append(b, user...))
 }
@@ -288,6 +288,9 @@ func (l *loop) patchState(c *conn, b *bodyState) {
 		l.respondText(c, 400, "Invalid state "+strconv.Quote(clip(body.State)), b.policy)
 	default:
 		c.binding.SetReady(body.State == stateReady)
+		if set := l.srv.opts.StateSet; set != nil {
+			set(c.binding)
+		}
 		l.respondBody(c, 200, typeRaw, nil, b.policy)
 	}
 }

@@ -47,7 +47,7 @@ func (l *loop) serveImage(c *conn, req *httpparse.Request, snap *registry.Snapsh
 		return
 	}
 	if !l.srv.outOfImageFiles(err) {
-		l.srv.throttled.log("cannot serve an image: check the images directory of the state directory", "fingerprint", image.Fingerprint, "error", err)
+		l.srv.throttled.log("cannot serve an image: check the directory of the images, and see the error", "fingerprint", image.Fingerprint, "error", err)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		l.imageNotFound(c, fp, v)

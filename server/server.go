@@ -48,6 +48,9 @@ type Options struct {
 	// Now must have a monotonic reading, as time.Now does: deadlines go by it, and
 	// the wall clock may jump. Tests move it.
 	Now func() time.Time
+	// StateSet is told that a guest has set its state (PATCH /1.0), which Binding.Ready reports. It is called by the loops, and must not
+	// wait. nil: nobody.
+	StateSet func(b *registry.Binding)
 
 	// identify replaces peer.Identify in tests of everything else, and peerPID peer.PID.
 	identify func(reg *registry.Registry, fd int) (*registry.Binding, peer.Peer, peer.Reject)

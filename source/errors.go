@@ -25,6 +25,8 @@ var (
 	ErrLocked = errors.New("in use by another devlxd")
 	// ErrNewer: the state was written by a newer version; it was left as it is.
 	ErrNewer = errors.New("written by a newer devlxd")
+	// ErrReadOnly: the source mirrors another daemon, and the change is to be made there.
+	ErrReadOnly = errors.New("only read by devlxd")
 	// ErrClosed: the source was closed.
 	ErrClosed = errors.New("store is closed")
 

@@ -21,7 +21,7 @@ import (
 	"devlxd/peer"
 	"devlxd/registry"
 	"devlxd/server"
-	"devlxd/source/store"
+	"devlxd/source/lxd"
 )
 
 // metricsOff is the address of no metrics listener.
@@ -36,6 +36,8 @@ type daemonConfig struct {
 	Loops    int // 0: the server's default
 	// Limits are the quotas of a container, see server.Options.Limits.
 	Limits registry.Limits
+	// Source is the daemon that is mirrored; nil: containers come from the store in StateDir.
+	Source *lxd.Address
 	// ProofAlways demands the pid namespace of every peer, see peer.Options.PidNSAlways.
 	ProofAlways bool
 	// Confine gives privileges up for the whole process; nil: all are kept.
@@ -53,12 +55,15 @@ type daemon struct {
 	faults  *fault.Board
 	server  *server.Server
 	binder  *server.Binder
-	store   *store.Store
+	origin  origin
+	mirror  *lxd.Mirror // nil: containers come from the store
 	admin   *admin.Server
 	started time.Time
 	ready   atomic.Bool
 	serving sync.WaitGroup
 	failed  chan error
+
+	setState atomic.Pointer[lxd.Mirror] // mirror, for the loops
 
 	adminListener   net.Listener
 	metricsListener net.Listener // nil: none
@@ -139,11 +144,11 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	if err := d.startAdmin(inherited[fdNameAdmin]); err != nil {
 		return err
 	}
-	d.cfg.Log.Info("loading", "state_dir", d.cfg.StateDir, "admin_socket", d.AdminSocket(), "metrics", d.MetricsAddress())
-	if d.store, err = store.Open(d.cfg.StateDir, d.server.Registry(), d.binder, d.cfg.Log, store.WithFaults(d.faults)); err != nil {
+	d.cfg.Log.Info("loading", "source", d.sourceName(), "state_dir", d.cfg.StateDir, "admin_socket", d.AdminSocket(), "metrics", d.MetricsAddress())
+	if err := d.openOrigin(ctx); err != nil {
 		return err
 	}
-	d.admin.Loaded(d.store)
+	d.admin.Loaded(d.origin)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -187,6 +192,9 @@ func (d *daemon) newAdmin(upgrades map[string]float64) {
 	d.upgrades = upgradeCounter(upgrades)
 	gatherer.MustRegister(d.server.Collector(), d.faults.Collector(), build, d.upgrades, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if d.mirror != nil {
+		gatherer.MustRegister(d.mirror.Collector())
+	}
 	d.admin = admin.New(admin.Options{
 		Registry: d.server.Registry(), Loading: true, Status: d.status, Quotas: d.quotas, Gatherer: gatherer,
 		Ready: d.ready.Load, Upgrade: d.upgrade, Faults: d.faults, Log: d.cfg.Log,
@@ -301,8 +309,8 @@ func (d *daemon) Shutdown(ctx context.Context) error {
 	if d.metricsListener != nil {
 		_ = d.metricsListener.Close() // closed already, unless start-up failed before it was served
 	}
-	if d.store != nil {
-		errs = append(errs, d.store.Close())
+	if d.origin != nil {
+		errs = append(errs, d.origin.Close())
 	}
 	if d.binder != nil {
 		errs = append(errs, d.binder.Close())
@@ -336,6 +344,7 @@ func (d *daemon) status() admin.Status {
 	s := admin.Status{
 		Version: version, Revision: revision(), PID: os.Getpid(), Started: d.started,
 		Uptime: int64(time.Since(d.started).Seconds()), TakenOver: d.takenOver, Dialect: d.cfg.Dialect.String(),
+		Mirror: d.mirrorStatus(),
 		RunDir: d.cfg.RunDir, StateDir: d.cfg.StateDir, GuestSocket: d.GuestSocket(),
 		Identity: admin.Identity{Level: d.host.Level().String()},
 		Loops:    d.server.Loops(), LoopConnections: d.server.LoopConnections(), Connections: int(d.server.Connections()), Subscribers: int(d.server.Subscribers()),

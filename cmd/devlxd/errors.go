@@ -23,6 +23,8 @@ var (
 	errLost = errors.New("new devlxd ended before it took over: see its log")
 	// errStopped: the daemon is told to end.
 	errStopped = errors.New("devlxd is ending: nothing was upgraded")
+	// errSources: one process has its containers from elsewhere than the other.
+	errSources = errors.New("new devlxd has another --source: restart devlxd instead")
 	// errPredecessor: what is on the other side is no devlxd that is being upgraded.
 	errPredecessor = errors.New("process that started this one does not hand over: start devlxd without " + upgradeVariable)
 )

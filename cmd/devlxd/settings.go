@@ -61,6 +61,7 @@ func (s *settings) bind(cmd *cobra.Command) {
 		{Name: "identity-proof", Value: proofAuto, env: "DEVLXD_IDENTITY_PROOF", usage: "when guests are told apart by their pid namespace too: auto or always"},
 		{Name: "privileges", Value: privilegesDrop, env: "DEVLXD_PRIVILEGES", usage: "what becomes of the capabilities that serving does not need: drop or keep"},
 		{Name: "limits", Value: "", env: "DEVLXD_LIMITS", usage: "quotas of a container, QUOTA=VALUE,... in place of " + defaultLimits()},
+		{Name: "source", Value: sourceStore, env: "DEVLXD_SOURCE", usage: "where containers come from: store, lxd[:SOCKET] or incus[:SOCKET]"},
 	}
 	for i := range s.values {
 		v := &s.values[i]
@@ -82,6 +83,9 @@ func (s *settings) resolve() ([]setting, error) {
 		}
 	}
 	if _, err := parseDialect(s.value("dialect")); err != nil {
+		return nil, usageError(err)
+	}
+	if _, err := parseSource(s.value("source")); err != nil {
 		return nil, usageError(err)
 	}
 	if proof := s.value("identity-proof"); proof != proofAuto && proof != proofAlways {
@@ -140,7 +144,11 @@ func (s *settings) daemonConfig(log *slog.Logger) (daemonConfig, error) {
 	if err != nil {
 		return daemonConfig{}, err
 	}
-	cfg := daemonConfig{Limits: limits, Metrics: s.value("metrics"), Dialect: dialect, Loops: s.loops, ProofAlways: s.value("identity-proof") == proofAlways, Log: log}
+	source, err := parseSource(s.value("source"))
+	if err != nil {
+		return daemonConfig{}, err
+	}
+	cfg := daemonConfig{Limits: limits, Source: source, Metrics: s.value("metrics"), Dialect: dialect, Loops: s.loops, ProofAlways: s.value("identity-proof") == proofAlways, Log: log}
 	for dir, name := range map[*string]string{&cfg.RunDir: "run-dir", &cfg.StateDir: "state-dir"} {
 		if *dir, err = filepath.Abs(s.value(name)); err != nil {
 			return daemonConfig{}, err

@@ -15,7 +15,6 @@ import (
 	"devlxd/internal/fdpass"
 	"devlxd/peer"
 	"devlxd/server"
-	"devlxd/source/store"
 )
 
 // predecessor is the process that this one is started by to take over from.
@@ -118,10 +117,11 @@ func (d *daemon) takeOver(p *predecessor) (err error) {
 		return err
 	}
 	// Before this step ends, changes at the predecessor do.
-	if _, err = awaitStep(p.conn, stepLoad, nil, times.Freeze+times.Prepare); err != nil {
+	fds, err := awaitStep(p.conn, stepLoad, nil, times.Freeze+times.Prepare)
+	if err != nil {
 		return err
 	}
-	if d.store, err = store.Open(d.cfg.StateDir, d.server.Registry(), d.binder, d.cfg.Log, store.WithFaults(d.faults)); err != nil {
+	if err = d.inheritOrigin(fds); err != nil {
 		return err
 	}
 	if err = sendStep(p.conn, stepLoaded, nil, times.Load); err != nil {
@@ -154,7 +154,10 @@ func (d *daemon) commit(p *predecessor, taken *server.Takeover, c *commit) error
 	if err := d.adoptAdmin(p); err != nil {
 		return err
 	}
-	d.admin.Loaded(d.store)
+	d.admin.Loaded(d.origin)
+	if d.mirror != nil {
+		d.mirror.Start()
+	}
 	d.ready.Store(true)
 	// The pid serves a message only.
 	if err := d.lock.Truncate(0); err == nil {
@@ -215,12 +218,15 @@ func (d *daemon) newServer() (err error) {
 	}
 	d.logProbe()
 	d.server, err = server.New(server.Options{
-		Dialect: d.cfg.Dialect, Loops: d.cfg.Loops, Limits: d.cfg.Limits, Host: d.host, Log: d.cfg.Log, Faults: d.faults,
+		Dialect: d.cfg.Dialect, Loops: d.cfg.Loops, Limits: d.cfg.Limits, Host: d.host, Log: d.cfg.Log, Faults: d.faults, StateSet: d.stateSet,
 	})
 	if err != nil {
 		return err
 	}
 	d.server.Start()
-	d.binder, err = server.NewBinder(d.host, d.server.Registry(), d.cfg.Log, d.faults)
-	return err
+	if d.binder, err = server.NewBinder(d.host, d.server.Registry(), d.cfg.Log, d.faults); err != nil {
+		return err
+	}
+	d.newMirror()
+	return nil
 }

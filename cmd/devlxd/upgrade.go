@@ -212,7 +212,7 @@ func descriptor(ln net.Listener) (fd int, err error) {
 	return fd, os.NewSyscallError("fcntl", err)
 }
 
-// load gives the store to the new process, and sends the rings. Guests are served; changes wait.
+// load gives the source to the new process, and sends the rings. Guests are served; changes wait.
 func (u *upgrade) load(ctx context.Context) error {
 	freeze, cancel := context.WithTimeout(ctx, u.times.Freeze)
 	defer cancel()
@@ -220,15 +220,21 @@ func (u *upgrade) load(ctx context.Context) error {
 		return err
 	}
 	u.undo = append(u.undo, u.d.admin.Thaw)
-	if err := u.d.store.Suspend(); err != nil {
+	state, err := u.d.handOrigin()
+	if err != nil {
 		return err
 	}
+	var fds []int
+	if state != nil {
+		defer state.Close()
+		fds = append(fds, int(state.Fd()))
+	}
 	u.undo = append(u.undo, func() {
-		if err := u.d.store.Resume(); err != nil {
+		if err := u.d.origin.Resume(); err != nil {
 			u.d.cfg.Log.Error("changes are refused: restart devlxd", "error", err)
 		}
 	})
-	if err := sendStep(u.conn, stepLoad, nil, u.times.Load); err != nil {
+	if err := sendStep(u.conn, stepLoad, nil, u.times.Load, fds...); err != nil {
 		return u.explain(err)
 	}
 	if _, err := awaitStep(u.conn, stepLoaded, nil, u.times.Load); err != nil {

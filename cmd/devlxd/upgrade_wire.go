@@ -18,9 +18,9 @@ const upgradeVariable = "DEVLXD_UPGRADE_FD"
 // that they do not fit.
 const (
 	stepGreeting uint16 = iota + 1 // both ways, the new process first: greeting
-	stepPrepared                   // the new process is ready to load the store
-	stepLoad                       // the store is free
-	stepLoaded                     // it is loaded and its containers are bound; the server's messages follow
+	stepPrepared                   // the new process is ready to load the containers
+	stepLoad                       // the store is free, or, as a descriptor, what a mirror has published
+	stepLoaded                     // they are loaded and its containers are bound; the server's messages follow
 	stepReady                      // everything is there and nothing is served yet
 	stepCommit                     // the old process will never touch it again
 	stepServing                    // the new one serves: serving
@@ -32,7 +32,7 @@ type upgradeTimes struct {
 	Greeting time.Duration // until the new process says what it is
 	Prepare  time.Duration // until it is prepared
 	Freeze   time.Duration // for changes under way to end
-	Load     time.Duration // of the store
+	Load     time.Duration // of the containers
 	Pause    time.Duration // in which no guest is served
 	Serve    time.Duration // from the commit until it serves
 }

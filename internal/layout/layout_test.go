@@ -27,6 +27,7 @@ var allowed = map[string][]string{
 	"cloudinit":          {},
 	"source":             {"registry"},
 	"source/store":       {"fault", "registry", "source"},
+	"source/lxd":         {"fault", "registry", "source"},
 	"fault":              {},
 	"admin":              {"fault", "registry", "source"},
 	"admin/client":       {"admin", "registry", "source"},
@@ -38,11 +39,14 @@ var allowed = map[string][]string{
 	"internal/demo":      {"internal/sandbox"},
 	// Runs the built daemon, and containers for it.
 	"internal/daemontest": {"internal/sandbox"},
-	"cmd/devlxd":          {"admin", "admin/client", "fault", "httpparse", "internal/demo", "internal/fdpass", "internal/privilege", "internal/sandbox", "peer", "registry", "server", "source", "source/store", "ws"},
-	"cmd/devlxd-load":     {"bench/rival", "loadtest", "loadtest/guests", "loadtest/report", "loadtest/target"},
-	"loadtest":            {"loadtest/guests", "loadtest/report", "loadtest/target"},
-	"loadtest/guests":     {"internal/cgroup2"},
-	"loadtest/report":     {},
+	// Runs real LXD and Incus daemons.
+	"internal/lxdtest":       {"internal/cgroup2"},
+	"internal/lxdtest/agent": {},
+	"cmd/devlxd":             {"admin", "admin/client", "fault", "httpparse", "internal/demo", "internal/fdpass", "internal/privilege", "internal/sandbox", "peer", "registry", "server", "source", "source/lxd", "source/store", "ws"},
+	"cmd/devlxd-load":        {"bench/rival", "loadtest", "loadtest/guests", "loadtest/report", "loadtest/target"},
+	"loadtest":               {"loadtest/guests", "loadtest/report", "loadtest/target"},
+	"loadtest/guests":        {"internal/cgroup2"},
+	"loadtest/report":        {},
 	// The client side of an admin API and of the rivals' control is all that it needs of them.
 	"loadtest/target": {"admin", "admin/client", "bench/rival"},
 	"bench":           {"httpparse", "peer", "registry", "server", "source", "ws"},

@@ -113,10 +113,10 @@ func TestImportFormats(t *testing.T) {
 		{"\x007zXZ", ".tar.lzma"}, {"\x28\xb5\x2f\xfd", ".tar.zst"}, {"hsqs", ".squashfs"}, {"QFI\xfb", ".qcow2"}, {string(tar), ".tar"},
 		{"", ""}, {"PK\x03\x04", ""}, {strings.Repeat("\x00", 300), ""}, {"\x1f", ""},
 	} {
-		head := make([]byte, headLen)
+		head := make([]byte, source.ImageHeadLen)
 		copy(head, c.head)
-		if got := extension(head); got != c.ext {
-			t.Errorf("extension(%.8q) = %q; want %q", c.head, got, c.ext)
+		if got := source.ImageExt(head); got != c.ext {
+			t.Errorf("ImageExt(%.8q) = %q; want %q", c.head, got, c.ext)
 		}
 	}
 }

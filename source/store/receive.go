@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"hash"
@@ -77,11 +76,11 @@ func (in *intake) fill(p *part, f *os.File, r io.Reader) (err error) {
 		return errEmptyImage
 	}
 	in.got += p.size
-	head := make([]byte, headLen)
+	head := make([]byte, source.ImageHeadLen)
 	if _, err := f.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
 		return in.failed(err)
 	}
-	p.ext = extension(head)
+	p.ext = source.ImageExt(head)
 	return nil
 }
 
@@ -97,32 +96,4 @@ func (e *errReader) Read(p []byte) (int, error) {
 		e.err = err
 	}
 	return n, err
-}
-
-// headLen reaches to the end of "ustar" in a tar header.
-const headLen = 262
-
-// extension returns the file extension by the magic bytes of a file, in LXD's order (shared/archive.go: DetectCompressionFile);
-// "" if there are none. head has headLen bytes, zeros after the end of a shorter file.
-func extension(head []byte) string {
-	for _, m := range [...]struct {
-		at    int
-		magic string
-		ext   string
-	}{
-		{0, "BZ", ".tar.bz2"},
-		{0, "\x1f\x8b", ".tar.gz"},
-		{0, "\xfd7zXZ", ".tar.xz"},
-		{1, "7zXZ", ".tar.lzma"},
-		{0, "\x5d\x00\x00", ".tar.lzma"},
-		{257, "ustar", ".tar"},
-		{0, "hsqs", ".squashfs"},
-		{0, "QFI", ".qcow2"},
-		{0, "\x28\xb5\x2f\xfd", ".tar.zst"},
-	} {
-		if bytes.HasPrefix(head[m.at:], []byte(m.magic)) {
-			return m.ext
-		}
-	}
-	return ""
 }

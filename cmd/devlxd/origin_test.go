@@ -1,0 +1,50 @@
+package main
+
+import (
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+
+	"devlxd/source/lxd"
+)
+
+// TestSourceSetting: where containers come from is said by the flag, or else by the environment; a wrong value is a usage error of one line.
+func TestSourceSetting(t *testing.T) {
+	for _, tt := range []struct {
+		name, env string
+		args      []string
+		want      *lxd.Address
+		wrong     bool
+	}{
+		{name: "default"},
+		{name: "store", env: "lxd", args: []string{"--source", "store"}},
+		{name: "lxd", args: []string{"--source", "lxd"}, want: &lxd.Address{}},
+		{name: "environment", env: "incus:/a/unix.socket", want: &lxd.Address{Kind: lxd.Incus, Socket: "/a/unix.socket"}},
+		{name: "relative", args: []string{"--source", "lxd:unix.socket"}, wrong: true},
+		{name: "unknown", args: []string{"--source", "docker"}, wrong: true},
+		{name: "empty", args: []string{"--source", ""}, wrong: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Setenv("DEVLXD_SOURCE", tt.env)
+			var s settings
+			cmd := &cobra.Command{}
+			s.bind(cmd)
+			if err := cmd.ParseFlags(tt.args); err != nil {
+				t.Fatal(err)
+			}
+			cfg, err := s.daemonConfig(slog.New(slog.DiscardHandler))
+			if tt.wrong {
+				if u := (usage{}); !errors.As(err, &u) || !strings.Contains(err.Error(), "use store, lxd[:SOCKET] or incus[:SOCKET]") || strings.Contains(err.Error(), "\n") {
+					t.Errorf("error = %v; want one of usage", err)
+				}
+				return
+			}
+			if err != nil || (cfg.Source == nil) != (tt.want == nil) || tt.want != nil && *cfg.Source != *tt.want {
+				t.Errorf("source %v, %v; want %v", cfg.Source, err, tt.want)
+			}
+		})
+	}
+}
