@@ -54,7 +54,7 @@ func (d *daemon) openOrigin(ctx context.Context) error {
 		return fmt.Errorf("cannot create the directory of the guest socket: %w: choose another with --run-dir", err)
 	}
 	notifySystemd(d.cfg.Log, sddaemon.SdNotifyReady)
-	defer startWatchdog(d.cfg.Log, d.server)()
+	defer startWatchdog(d.cfg.Log, d.server, false)()
 	return d.mirror.Load(ctx)
 }
 
