@@ -21,6 +21,7 @@ import (
 	"devlxd/peer"
 	"devlxd/registry"
 	"devlxd/server"
+	"devlxd/source/discover"
 	"devlxd/source/store"
 )
 
@@ -38,6 +39,8 @@ type daemonConfig struct {
 	Limits registry.Limits
 	// ProofAlways demands the pid namespace of every peer, see peer.Options.PidNSAlways.
 	ProofAlways bool
+	// Discover are the runtimes whose running containers are found, see package source/discover.
+	Discover []discover.Runtime
 	// Confine gives privileges up for the whole process; nil: all are kept.
 	Confine func() error
 	Log     *slog.Logger
@@ -54,6 +57,7 @@ type daemon struct {
 	server  *server.Server
 	binder  *server.Binder
 	store   *store.Store
+	found   *discover.Discovery // nil: nothing is looked for
 	admin   *admin.Server
 	started time.Time
 	ready   atomic.Bool
@@ -135,6 +139,9 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	if err = d.newServer(); err != nil {
 		return err
 	}
+	if err := d.newDiscovery(); err != nil {
+		return err
+	}
 	d.newAdmin(nil)
 	if err := d.startAdmin(inherited[fdNameAdmin]); err != nil {
 		return err
@@ -143,6 +150,10 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	if d.store, err = store.Open(d.cfg.StateDir, d.server.Registry(), d.binder, d.cfg.Log, store.WithFaults(d.faults)); err != nil {
 		return err
 	}
+	if err := d.discover(false); err != nil {
+		return err
+	}
+	d.follow()
 	d.admin.Loaded(d.store)
 	if err := ctx.Err(); err != nil {
 		return err
@@ -187,6 +198,9 @@ func (d *daemon) newAdmin(upgrades map[string]float64) {
 	d.upgrades = upgradeCounter(upgrades)
 	gatherer.MustRegister(d.server.Collector(), d.faults.Collector(), build, d.upgrades, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if d.found != nil {
+		gatherer.MustRegister(d.found.Collector())
+	}
 	d.admin = admin.New(admin.Options{
 		Registry: d.server.Registry(), Loading: true, Status: d.status, Quotas: d.quotas, Gatherer: gatherer,
 		Ready: d.ready.Load, Upgrade: d.upgrade, Faults: d.faults, Log: d.cfg.Log,
@@ -300,6 +314,9 @@ func (d *daemon) Shutdown(ctx context.Context) error {
 	d.serving.Wait()
 	if d.metricsListener != nil {
 		_ = d.metricsListener.Close() // closed already, unless start-up failed before it was served
+	}
+	if d.found != nil {
+		errs = append(errs, d.found.Close())
 	}
 	if d.store != nil {
 		errs = append(errs, d.store.Close())

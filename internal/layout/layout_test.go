@@ -27,6 +27,7 @@ var allowed = map[string][]string{
 	"cloudinit":          {},
 	"source":             {"registry"},
 	"source/store":       {"fault", "registry", "source"},
+	"source/discover":    {"source"},
 	"fault":              {},
 	"admin":              {"fault", "registry", "source"},
 	"admin/client":       {"admin", "registry", "source"},
@@ -38,7 +39,7 @@ var allowed = map[string][]string{
 	"internal/demo":      {"internal/sandbox"},
 	// Runs the built daemon, and containers for it.
 	"internal/daemontest": {"internal/sandbox"},
-	"cmd/devlxd":          {"admin", "admin/client", "fault", "httpparse", "internal/demo", "internal/fdpass", "internal/privilege", "internal/sandbox", "peer", "registry", "server", "source", "source/store", "ws"},
+	"cmd/devlxd":          {"admin", "admin/client", "fault", "httpparse", "internal/demo", "internal/fdpass", "internal/privilege", "internal/sandbox", "peer", "registry", "server", "source", "source/discover", "source/store", "ws"},
 	"cmd/devlxd-load":     {"bench/rival", "loadtest", "loadtest/guests", "loadtest/report", "loadtest/target"},
 	"loadtest":            {"loadtest/guests", "loadtest/report", "loadtest/target"},
 	"loadtest/guests":     {"internal/cgroup2"},
