@@ -18,7 +18,7 @@ import (
 type nspawnRuntime struct {
 	roots map[string]string // each container has a lock on its own
 	run   string            // of the daemon
-	slice string // the path of machine.slice
+	slice string            // the path of machine.slice
 	cmds  map[string]*exec.Cmd
 }
 
