@@ -6,7 +6,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
+	"time"
+
+	"devlxd/internal/cgroup2"
+	"devlxd/internal/daemontest"
 )
 
 // lxcRuntime is plain LXC, with unprivileged containers of one root directory.
@@ -81,4 +87,75 @@ func (r *lxcRuntime) attach(ctx context.Context, name string, argv ...string) *e
 func TestDiscoverLXC(t *testing.T) {
 	d := discovering(t, "lxc")
 	testDiscovery(t, d, newLXC(t, d.RunDir))
+}
+
+// TestDiscoverLXCImpostor: root of a container makes cgroups below its own that are called as those of others are, and two containers have
+// the same name.
+func TestDiscoverLXCImpostor(t *testing.T) {
+	d := discovering(t, "lxc")
+	r := newLXC(t, d.RunDir)
+	text, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Start()
+	evil, late, victim := fmt.Sprintf("dx%d-evil", os.Getpid()), fmt.Sprintf("dx%d-late", os.Getpid()), fmt.Sprintf("dx%d-victim", os.Getpid())
+	r.start(t, evil)
+	d.waitState(evil, "running")
+	own := filepath.Join(cgroup2.Mount(string(text)), "lxc.payload."+evil)
+	fake := filepath.Join(own, "lxc.payload."+victim)
+	cmd := exec.Command("mkdir", fake)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: lxcRootUID, Gid: lxcRootUID}}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("the container's root cannot make a cgroup: %v: %s", err, out)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	// Process 1 of a namespace below, and in the cgroup with the name of the victim.
+	inner := r.attach(ctx, evil, "unshare", "-pf", "sh", "-c", `echo "lxc.init $$"; read line; curl -sS --unix-socket /dev/lxd/sock http://lxd/1.0/meta-data`)
+	stdin, err := inner.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out daemontest.Buffer
+	inner.Stdout, inner.Stderr = &out, &out
+	if err := inner.Start(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the inner process runs", func() bool { return strings.Contains(out.String(), "lxc.init 1") })
+	pids, err := os.ReadFile(filepath.Join(own, ".lxc", "cgroup.procs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pid := range strings.Fields(string(pids)) {
+		if err := os.WriteFile(filepath.Join(fake, "cgroup.procs"), []byte(pid), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.start(t, late)
+	d.waitState(late, "running")
+	if got := d.listed(victim); got != "absent" {
+		t.Errorf("the container that does not exist is %s", got)
+	}
+	if _, err := stdin.Write([]byte("\n")); err != nil {
+		t.Fatal(err)
+	}
+	if err := inner.Wait(); err != nil {
+		t.Errorf("%v: %s", err, out.String())
+	}
+	if got := out.String(); !strings.Contains(got, "local-hostname: "+evil) {
+		t.Errorf("the process in the victim's name is told %q; want that it is %s", got, evil)
+	}
+	// The same name in another LXCPATH: LXC appends -1 to the cgroup.
+	other := newLXC(t, d.RunDir)
+	other.start(t, late)
+	r.start(t, victim)
+	d.waitState(victim, "running")
+	if got := d.listed(late + "-1"); got != "absent" {
+		t.Errorf("a container of the name that LXC has made up is %s", got)
+	}
+	r.stop(t, late)
+	until(t, "the second of a name has its turn", func() bool {
+		return d.listed(late) == "running" && strings.Contains(asks(t, other, late, "/1.0/meta-data").body, late)
+	})
 }

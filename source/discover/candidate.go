@@ -141,6 +141,7 @@ func (d *Discovery) bind(c *candidate) error {
 		return err
 	}
 	c.name, c.bound = name, true
+	delete(d.left, name)
 	d.counts.bound[c.rules.runtime].Add(1)
 	return nil
 }

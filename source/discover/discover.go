@@ -52,6 +52,7 @@ type Discovery struct {
 	places     map[string]int        // path: its watch
 	candidates map[string]*candidate // path of a payload: what is known of it
 	watches    map[int]string        // watch: the path of a place, or of a payload whose cgroup.events it is on
+	left       map[string]time.Time  // names that are to be forgotten, and when that is tried again
 	holding    bool                  // see Scan
 
 	mu      sync.Mutex
@@ -92,7 +93,7 @@ func New(o Options) (*Discovery, error) {
 	}
 	d := &Discovery{
 		opts: o, log: o.Log, procs: &procs{dir: o.Proc}, places: make(map[string]int), candidates: make(map[string]*candidate),
-		watches: make(map[int]string), stopped: make(map[string]bool), wake: make(chan struct{}, 1),
+		watches: make(map[int]string), left: make(map[string]time.Time), stopped: make(map[string]bool), wake: make(chan struct{}, 1),
 	}
 	all := allRules()
 	for _, r := range o.Runtimes {
@@ -185,6 +186,11 @@ func (d *Discovery) arm(timer *time.Timer) {
 			next = c.next
 		}
 	}
+	for _, at := range d.left {
+		if next.IsZero() || at.Before(next) {
+			next = at
+		}
+	}
 	timer.Stop()
 	if !next.IsZero() {
 		timer.Reset(time.Until(next))
@@ -197,6 +203,11 @@ func (d *Discovery) retry() {
 	for _, c := range d.candidates {
 		if !c.next.IsZero() && !c.next.After(now) {
 			d.examine(c)
+		}
+	}
+	for name, at := range d.left {
+		if !at.After(now) {
+			d.forgetName(name)
 		}
 	}
 }
@@ -238,9 +249,13 @@ func (d *Discovery) handleStopped() {
 	d.mu.Unlock()
 	for _, c := range d.candidates {
 		if c.bound && names[c.name] {
+			delete(names, c.name)
 			c.bound = false
 			d.examine(c)
 		}
+	}
+	for name := range names { // the cgroup was gone before the exit was seen
+		d.forgetName(name)
 	}
 }
 
@@ -334,12 +349,17 @@ func (d *Discovery) unwatch(wd int) {
 
 // forget gives the name of a container back that does not run any more.
 func (d *Discovery) forget(c *candidate) {
-	if c.name == "" {
+	if c.name != "" {
+		d.forgetName(c.name)
+		c.name = ""
+	}
+}
+
+// forgetName has the keeper drop a container, now or, where it cannot be changed at the moment, as during an upgrade, later.
+func (d *Discovery) forgetName(name string) {
+	if err := d.keeper.ForgetFound(name); err == nil {
+		delete(d.left, name)
 		return
 	}
-	if err := d.keeper.ForgetFound(c.name); err != nil {
-		d.log.Warn("cannot forget a container that has stopped", "container", c.name, "error", err)
-		return
-	}
-	c.name = ""
+	d.left[name] = time.Now().Add(lastWait)
 }

@@ -132,6 +132,32 @@ func TestRestart(t *testing.T) {
 	w.wants(map[string]int{"a": fourth})
 }
 
+// TestCgroupGoesFirst: the cgroup is removed before the exit of init is known, or while nothing can be forgotten.
+func TestCgroupGoesFirst(t *testing.T) {
+	w := newWorld(t, LXC)
+	w.lxc("lxc.payload.a")
+	w.keeper.runs = map[string]bool{"a": true}
+	w.run()
+	w.remove("lxc.payload.a")
+	b := w.lxc("lxc.payload.b") // seen after the removal
+	w.eventually("b is found", func() bool { return len(w.keeper.pids()) == 2 })
+	w.keeper.mu.Lock()
+	w.keeper.runs = nil
+	w.keeper.mu.Unlock()
+	w.d.Stopped("a")
+	w.wants(map[string]int{"b": b})
+	w.keeper.mu.Lock()
+	w.keeper.keep = source.ErrLocked
+	w.keeper.mu.Unlock()
+	w.remove("lxc.payload.b")
+	c := w.lxc("lxc.payload.c")
+	w.wants(map[string]int{"b": b, "c": c})
+	w.keeper.mu.Lock()
+	w.keeper.keep = nil
+	w.keeper.mu.Unlock()
+	w.wants(map[string]int{"c": c})
+}
+
 // TestReusedPid: an init that has ended by the time that it is bound is not bound.
 func TestReusedPid(t *testing.T) {
 	w := newWorld(t, LXC)

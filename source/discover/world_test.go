@@ -185,6 +185,8 @@ type fakeKeeper struct {
 	mu     sync.Mutex
 	bound  map[string]source.Found
 	refuse map[string]error
+	keep   error           // ForgetFound fails with it
+	runs   map[string]bool // bindings whose end is not known yet: not forgotten
 	tries  int
 }
 
@@ -208,8 +210,10 @@ func (k *fakeKeeper) BindFound(f source.Found) error {
 func (k *fakeKeeper) ForgetFound(name string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	delete(k.bound, name)
-	return nil
+	if k.keep == nil && !k.runs[name] {
+		delete(k.bound, name)
+	}
+	return k.keep
 }
 
 // stop ends the binding of a container, as when its init exits.
