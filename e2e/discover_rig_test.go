@@ -100,7 +100,11 @@ func asks(t *testing.T, r containerRuntime, name, path string) answer {
 func discovering(t *testing.T, runtime string) *daemon {
 	t.Helper()
 	d := newDaemon(t, "--discover", runtime)
+	confine := d.Change
 	makeUpgradable(t, d)
+	if log := d.Change; confine != nil {
+		d.Change = func(cmd *exec.Cmd) { confine(cmd); log(cmd) }
+	}
 	// Root of a container has to reach the guest directory when it is mounted.
 	if err := os.Chmod(filepath.Dir(d.RunDir), 0o755); err != nil {
 		t.Fatal(err)
