@@ -28,24 +28,28 @@ import (
 func upgradable(t *testing.T) *daemon {
 	t.Helper()
 	d := newDaemon(t)
+	makeUpgradable(t, d)
+	d.Start()
+	return d
+}
+
+// makeUpgradable has the successors of a daemon that is yet to be started ended with the test.
+func makeUpgradable(t *testing.T, d *daemon) {
+	t.Helper()
 	// Successors become children of this process when their parent ends, so that they can be waited for.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		t.Fatal(err)
 	}
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	d.Change = func(cmd *exec.Cmd) {
+	d.Change = func(cmd *exec.Cmd) { // each process has a log of its own
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = w.Close() })
 		cmd.Stderr = w
 		go copyLog(d.Log, r)
 	}
-	t.Cleanup(func() {
-		_ = w.Close()
-		_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
-	})
-	d.Start()
-	return d
+	t.Cleanup(func() { _ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) })
 }
 
 func copyLog(log *daemontest.Buffer, r *os.File) {

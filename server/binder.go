@@ -22,8 +22,9 @@ type Binder struct {
 	log     *slog.Logger
 	faults  *fault.Board
 
-	mu     sync.Mutex
-	hidden map[int]struct{} // pids that could not be looked at when they were last asked for
+	mu      sync.Mutex
+	hidden  map[int]struct{} // pids that could not be looked at when they were last asked for
+	stopped func(name string)
 }
 
 // NewBinder starts the watcher. Close ends it; bindings stay as they are then.
@@ -40,6 +41,14 @@ func NewBinder(host *peer.Host, reg *registry.Registry, log *slog.Logger, faults
 	return &Binder{host: host, reg: reg, watcher: w, log: log, faults: faults, hidden: make(map[int]struct{})}, nil
 }
 
+// NotifyStopped has f called with the name of each container whose init process has exited, after its binding was stopped. f must
+// return at once, and may be called from any goroutine.
+func (b *Binder) NotifyStopped(f func(name string)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.stopped = f
+}
+
 // Close stops watching.
 func (b *Binder) Close() error { return b.watcher.Close() }
 
@@ -49,6 +58,7 @@ func (b *Binder) Open(req source.BindRequest) (source.Process, error) {
 		Cgroup: req.Cgroup, RootUID: req.RootUID,
 		InUse: func(id uint64) bool { _, taken := b.reg.LookupCgroup(id); return taken },
 	}
+	o.CgroupID = req.CgroupID
 	if req.Was != nil {
 		if req.Was.Privileged || req.Was.RootUID == 0 {
 			b.host.RequirePidNS()
@@ -65,6 +75,12 @@ func (b *Binder) Open(req source.BindRequest) (source.Process, error) {
 			class = source.ErrNoProcess
 		}
 		return nil, fmt.Errorf("%w: %w", class, err)
+	}
+	if req.Check != nil {
+		if err := req.Check(); err != nil {
+			_ = init.Close()
+			return nil, err
+		}
 	}
 	return &process{binder: b, init: init}, nil
 }
@@ -132,6 +148,12 @@ func (p *process) Activate(name string) error {
 func (b *Binder) exited(name string, binding *registry.Binding) {
 	if b.reg.Stop(binding) {
 		b.log.Info("container stopped", "container", name, "pid", binding.InitPID())
+	}
+	b.mu.Lock()
+	stopped := b.stopped
+	b.mu.Unlock()
+	if stopped != nil {
+		stopped(name)
 	}
 }
 

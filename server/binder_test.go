@@ -114,3 +114,45 @@ func ownDescriptors(t *testing.T) int {
 	}
 	return len(entries)
 }
+
+// TestBinderForFoundContainers: who finds a container knows its cgroup, may say no at the last moment, and is told of its end.
+func TestBinderForFoundContainers(t *testing.T) {
+	k := newKernelRig(t, peer.Options{})
+	set, err := guests.Start(context.Background(), guests.Options{Count: 1, IDBase: containerRoot})
+	if errors.Is(err, guests.ErrUnavailable) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer set.Close()
+	stopped := make(chan string, 1)
+	k.binder.NotifyStopped(func(name string) { stopped <- name })
+	proc, err := k.binder.Open(source.BindRequest{PID: set.PID(0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := proc.Facts().CgroupID
+	if err := proc.Close(); err != nil {
+		t.Fatal(err)
+	}
+	no := errors.New("it is another one by now")
+	if _, err := k.binder.Open(source.BindRequest{PID: set.PID(0), CgroupID: own, Check: func() error { return no }}); !errors.Is(err, no) {
+		t.Fatalf("Open gives %v; want what Check says", err)
+	}
+	b := k.bind("c", source.BindRequest{PID: set.PID(0), CgroupID: own, Check: func() error { return nil }})
+	if b.CgroupID() != own || own == 0 {
+		t.Errorf("bound to cgroup %d; want %d", b.CgroupID(), own)
+	}
+	if err := set.Stop(0); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case name := <-stopped:
+		if name != "c" || !b.Dead() {
+			t.Errorf("told that %q has stopped, dead: %v", name, b.Dead())
+		}
+	case <-time.After(patience):
+		t.Error("nobody was told of the end")
+	}
+}

@@ -7,6 +7,15 @@ import (
 	"unicode/utf8"
 )
 
+// The device by which "devlxd attach" puts the guest socket into containers of LXD and Incus, the property of it that says what
+// the key that closes the daemon's own guest API was before (LXD and Incus let a device have properties in "user.", lxd/device/config/devices.go), and
+// what it says when the key was not set, which is no value of a boolean.
+const (
+	AttachDevice = "devlxd"
+	AttachWas    = "user.devlxd.was"
+	AttachUnset  = "unset"
+)
+
 // deviceTypes are LXD's (lxd/device/device_load.go). A guest reads the devices of its container in a form that its tools
 // know, so that no other is let in.
 var deviceTypes = [...]string{

@@ -10,6 +10,21 @@ type BindRequest struct {
 	RootUID *uint32 `json:"root_uid,omitempty"`
 	// Was is what is remembered of the process, where it is bound again after a restart of the daemon; nil at its first bind.
 	Was *Facts `json:"-"`
+	// CgroupID is the id of the container's own cgroup where it is known for certain, because its runtime put it there: processes of the
+	// host that are in it at the moment belong there then. 0: it is found out.
+	CgroupID uint64 `json:"-"`
+	// Check, unless nil, is asked after the process was opened: an error says that its pid may be that of another one by now.
+	Check func() error `json:"-"`
+}
+
+// Found is a container that was found running, by what its runtime says of it.
+type Found struct {
+	Name string
+	// InstanceID is the instance id that cloud-init sees, where the container is kept nowhere.
+	InstanceID string
+	Request    BindRequest
+	// Hold says that nothing may be written down now: what would be is refused with [ErrLocked].
+	Hold bool
 }
 
 // Facts are what a source remembers of a bound init process, to recognise it after a restart of the daemon. They never

@@ -188,7 +188,7 @@ func TestSoakFindsLeak(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer set.Close()
-	daemon, err := target.StartDevlxd(t.Context(), devlxdBinary)
+	daemon, err := target.StartDevlxd(t.Context(), target.Options{Binary: devlxdBinary})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,6 +21,7 @@ import (
 	"devlxd/peer"
 	"devlxd/registry"
 	"devlxd/server"
+	"devlxd/source/discover"
 	"devlxd/source/lxd"
 )
 
@@ -40,6 +41,8 @@ type daemonConfig struct {
 	Source *lxd.Address
 	// ProofAlways demands the pid namespace of every peer, see peer.Options.PidNSAlways.
 	ProofAlways bool
+	// Discover are the runtimes whose running containers are found, see package source/discover.
+	Discover []discover.Runtime
 	// Confine gives privileges up for the whole process; nil: all are kept.
 	Confine func() error
 	Log     *slog.Logger
@@ -56,7 +59,9 @@ type daemon struct {
 	server  *server.Server
 	binder  *server.Binder
 	origin  origin
-	mirror  *lxd.Mirror // nil: containers come from the store
+	mirror  *lxd.Mirror         // nil: containers come from the store
+	found   *discover.Discovery // nil: nothing is looked for
+	keeper  discover.Keeper     // of what is found; nil: containers come from a mirror
 	admin   *admin.Server
 	started time.Time
 	ready   atomic.Bool
@@ -140,6 +145,9 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	if err = d.newServer(); err != nil {
 		return err
 	}
+	if err := d.newDiscovery(); err != nil {
+		return err
+	}
 	d.newAdmin(nil)
 	if err := d.startAdmin(inherited[fdNameAdmin]); err != nil {
 		return err
@@ -148,6 +156,10 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	if err := d.openOrigin(ctx); err != nil {
 		return err
 	}
+	if err := d.discover(false); err != nil {
+		return err
+	}
+	d.follow()
 	d.admin.Loaded(d.origin)
 	if err := ctx.Err(); err != nil {
 		return err
@@ -194,6 +206,9 @@ func (d *daemon) newAdmin(upgrades map[string]float64) {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if d.mirror != nil {
 		gatherer.MustRegister(d.mirror.Collector())
+	}
+	if d.found != nil {
+		gatherer.MustRegister(d.found.Collector())
 	}
 	d.admin = admin.New(admin.Options{
 		Registry: d.server.Registry(), Loading: true, Status: d.status, Quotas: d.quotas, Gatherer: gatherer,
@@ -308,6 +323,9 @@ func (d *daemon) Shutdown(ctx context.Context) error {
 	d.serving.Wait()
 	if d.metricsListener != nil {
 		_ = d.metricsListener.Close() // closed already, unless start-up failed before it was served
+	}
+	if d.found != nil {
+		errs = append(errs, d.found.Close())
 	}
 	if d.origin != nil {
 		errs = append(errs, d.origin.Close())

@@ -52,11 +52,13 @@ func fatal(check, detail string) finding { return finding{check, false, resultFa
 func newDoctorCommand() *cobra.Command {
 	var s settings
 	var format *string
+	var sample int
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Check what this host can do for devlxd, and what is missing",
 		Long: `Check the kernel's interfaces for the identification of peers, the limits of the
-host and the sockets of a running daemon. Run it as the user that the daemon
+host, the clock, the sockets and limits of a running daemon, and whether the containers
+have its guest directory at /dev/lxd, by looking into some of them. Run it as the user that the daemon
 runs as, normally root.
 
 Each check ends with one of these results:
@@ -73,10 +75,14 @@ It exits with 1 when a check failed, and with 0 otherwise.`,
 			if _, err := s.resolve(); err != nil {
 				return err
 			}
-			return report(cmd, *format, append(examine(s.value("run-dir")), checkPrivileges(cmd, s.value("run-dir"))...))
+			if sample < 0 {
+				return usageError(fmt.Errorf("--sample: %d is negative: give a number of containers", sample))
+			}
+			return report(cmd, *format, append(examine(s.value("run-dir")), askDaemon(cmd.Context(), s.value("run-dir"), sample)...))
 		},
 	}
 	s.bind(cmd)
+	cmd.Flags().IntVar(&sample, "sample", sampleSize, "into how many running containers to look for the mount of the guest directory")
 	format = formatFlag(cmd, formatTable)
 	return cmd
 }
@@ -105,6 +111,7 @@ func examine(runDir string) []finding {
 	list := append(checkIdentity(), ownPrivileges(), checkFiles(),
 		checkSysctl("net.core.somaxconn", wantSomaxconn, "connections that may wait while many containers boot"),
 		checkSysctl("kernel.pid_max", wantPidMax, "a large number makes pids come back late; it matters before Linux 6.5"))
+	list = append(append(list, checkInotify()...), checkClock())
 	return append(list,
 		checkSocket("guest socket", filepath.Join(runDir, "guest", "sock"), 0o666),
 		checkSocket("admin socket", filepath.Join(runDir, "admin.sock"), 0o600))

@@ -63,7 +63,7 @@ func (d *daemon) openStore() error {
 	if err != nil {
 		return err
 	}
-	d.origin = s
+	d.origin, d.keeper = s, s
 	return nil
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,11 +8,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
 	"devlxd/admin"
-	"devlxd/admin/client"
 	"devlxd/internal/privilege"
 )
 
@@ -73,17 +70,6 @@ func held() admin.Privileges {
 		return admin.Privileges{Capabilities: []string{}}
 	}
 	return admin.Privileges{Capabilities: s.Capabilities, NoNewPrivs: s.NoNewPrivs}
-}
-
-// checkPrivileges asks the daemon, if one answers, what it holds.
-func checkPrivileges(cmd *cobra.Command, runDir string) []finding {
-	ctx, cancel := context.WithTimeout(cmd.Context(), askTime)
-	defer cancel()
-	status, err := client.InRunDir(runDir).Status(ctx)
-	if err != nil {
-		return nil // the checks of the sockets say why
-	}
-	return []finding{judgePrivileges(status.Privileges, status.PID)}
 }
 
 // judgePrivileges compares what a daemon holds with what it needs.

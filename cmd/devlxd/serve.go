@@ -56,6 +56,10 @@ requests a second, bytes of requests and answers under way, image downloads at
 once. --limits sets them for all containers, and the config key
 limits.devlxd.QUOTA for one, at any time. A value is a whole number or unlimited.
 
+With --discover lxc,nspawn,podman the running containers of these runtimes are found
+by their cgroups and bound under their names, now and whenever one starts. One that is
+not stored is forgotten when it stops, unless its config was set meanwhile.
+
 SIGUSR2, or "devlxd upgrade", has the binary that is installed now take over without
 a connection or an event lost; where it does not, this process goes on.
 
@@ -63,6 +67,7 @@ SIGTERM or SIGINT ends the server: it stops accepting, answers what is under
 way, closes websockets with 1001 and exits within 5 seconds.`,
 		Example: `  devlxd serve
   devlxd serve --run-dir /run/devlxd --state-dir /var/lib/devlxd --dialect lxd
+  devlxd serve --discover lxc,podman
   devlxd serve --metrics off`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := s.daemonConfig(newLogger(os.Stderr))

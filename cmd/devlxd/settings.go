@@ -12,6 +12,7 @@ import (
 
 	"devlxd/registry"
 	"devlxd/server"
+	"devlxd/source/discover"
 )
 
 // Defaults of the daemon's settings.
@@ -60,6 +61,7 @@ func (s *settings) bind(cmd *cobra.Command) {
 		{Name: "dialect", Value: server.DialectDocument.String(), env: "DEVLXD_DIALECT", usage: "whose bodies and texts guests see: document, lxd or incus"},
 		{Name: "identity-proof", Value: proofAuto, env: "DEVLXD_IDENTITY_PROOF", usage: "when guests are told apart by their pid namespace too: auto or always"},
 		{Name: "privileges", Value: privilegesDrop, env: "DEVLXD_PRIVILEGES", usage: "what becomes of the capabilities that serving does not need: drop or keep"},
+		{Name: "discover", Value: "", env: "DEVLXD_DISCOVER", usage: "runtimes whose running containers are found by themselves, with commas: lxc, nspawn, podman"},
 		{Name: "limits", Value: "", env: "DEVLXD_LIMITS", usage: "quotas of a container, QUOTA=VALUE,... in place of " + defaultLimits()},
 		{Name: "source", Value: sourceStore, env: "DEVLXD_SOURCE", usage: "where containers come from: store, lxd[:SOCKET] or incus[:SOCKET]"},
 	}
@@ -96,6 +98,9 @@ func (s *settings) resolve() ([]setting, error) {
 	}
 	if _, err := registry.ParseLimits(s.value("limits")); err != nil {
 		return nil, usageError(fmt.Errorf("--limits: %w", err))
+	}
+	if _, err := discover.ParseRuntimes(s.value("discover")); err != nil {
+		return nil, usageError(fmt.Errorf("--discover: %w", err))
 	}
 	if s.loops < 0 {
 		return nil, usageError(fmt.Errorf("--loops: %d is negative: leave it out or give a number of loops", s.loops))
@@ -148,7 +153,11 @@ func (s *settings) daemonConfig(log *slog.Logger) (daemonConfig, error) {
 	if err != nil {
 		return daemonConfig{}, err
 	}
-	cfg := daemonConfig{Limits: limits, Source: source, Metrics: s.value("metrics"), Dialect: dialect, Loops: s.loops, ProofAlways: s.value("identity-proof") == proofAlways, Log: log}
+	runtimes, err := discover.ParseRuntimes(s.value("discover"))
+	if err != nil {
+		return daemonConfig{}, err
+	}
+	cfg := daemonConfig{Limits: limits, Source: source, Discover: runtimes, Metrics: s.value("metrics"), Dialect: dialect, Loops: s.loops, ProofAlways: s.value("identity-proof") == proofAlways, Log: log}
 	for dir, name := range map[*string]string{&cfg.RunDir: "run-dir", &cfg.StateDir: "state-dir"} {
 		if *dir, err = filepath.Abs(s.value(name)); err != nil {
 			return daemonConfig{}, err

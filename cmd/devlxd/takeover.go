@@ -111,6 +111,9 @@ func (d *daemon) takeOver(p *predecessor) (err error) {
 	if p.hello.PidNS {
 		d.host.RequirePidNS()
 	}
+	if err = d.newDiscovery(); err != nil {
+		return err
+	}
 	d.newAdmin(p.hello.Upgrades)
 	times := &d.cfg.UpgradeTimes
 	if err = sendStep(p.conn, stepPrepared, nil, times.Prepare); err != nil {
@@ -122,6 +125,10 @@ func (d *daemon) takeOver(p *predecessor) (err error) {
 		return err
 	}
 	if err = d.inheritOrigin(fds); err != nil {
+		return err
+	}
+	// Containers that are not stored are found again, before their connections come. Up to the commit nothing may be written.
+	if err = d.discover(true); err != nil {
 		return err
 	}
 	if err = sendStep(p.conn, stepLoaded, nil, times.Load); err != nil {
@@ -154,6 +161,7 @@ func (d *daemon) commit(p *predecessor, taken *server.Takeover, c *commit) error
 	if err := d.adoptAdmin(p); err != nil {
 		return err
 	}
+	d.follow()
 	d.admin.Loaded(d.origin)
 	if d.mirror != nil {
 		d.mirror.Start()

@@ -77,10 +77,19 @@ func (i *instance) spec() registry.Spec {
 		Name: i.key().registryName(), Hostname: i.Name, InstanceID: i.ExpandedConfig[source.KeyInstanceID],
 		Config: make(map[string]string), Devices: i.ExpandedDevices, Same: sameDevice,
 	}
+	was := i.ExpandedDevices[source.AttachDevice][source.AttachWas]
 	for k, v := range i.ExpandedConfig {
+		// An attached container has its daemon's guest API closed, not devlxd's.
+		if was != "" && (k == "security.devlxd" || k == "security.guestapi") {
+			continue
+		}
 		if kept(k) {
 			s.Config[k] = v
 		}
+	}
+	if was != "" && was != source.AttachUnset {
+		s.Config["security.devlxd"] = was
+		s.Config["security.guestapi"] = was
 	}
 	return s
 }

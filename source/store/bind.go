@@ -25,17 +25,28 @@ func (s *Store) Bind(name string, req source.BindRequest) error {
 	if err := s.stopped(rec); err != nil {
 		return err
 	}
+	return s.bind(rec, was, req)
+}
+
+// bind opens a process, stores the bind, and activates it: all or nothing.
+func (s *Store) bind(rec *containerRecord, was []byte, req source.BindRequest) error {
+	name, found := rec.name, s.found[rec.name]
 	proc, err := s.openProcess(rec, req)
 	if err != nil {
 		return err
 	}
 	defer proc.Close()
-	doing := fmt.Sprintf("save the process of container %q", name)
-	if err := s.commit(doing, putContainer(name, rec.encode())); err != nil {
+	if err := s.save(fmt.Sprintf("save the process of container %q", name), rec); err != nil {
 		return err
 	}
-	if err := s.activate(proc, name); err != nil {
-		return s.undo(err, name, putContainer(name, was))
+	if found != nil { // what it is stored with may be more than what is published
+		err = s.publish(rec)
+	}
+	if err == nil {
+		err = s.activate(proc, name)
+	}
+	if err != nil {
+		return s.restore(err, name, was, found)
 	}
 	return nil
 }
@@ -55,6 +66,7 @@ func (s *Store) openProcess(rec *containerRecord, req source.BindRequest) (sourc
 	if err != nil {
 		return nil, fmt.Errorf("cannot bind container %q to pid %d: %w", rec.name, req.PID, err)
 	}
+	req.Check = nil // of this call only
 	rec.bound = &boundRecord{request: req, facts: proc.Facts()}
 	return proc, nil
 }

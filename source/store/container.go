@@ -22,7 +22,9 @@ func (s *Store) AddContainer(n source.NewContainer) error {
 	if err := s.usable(); err != nil {
 		return err
 	}
-	switch _, _, err := s.record(n.Name); {
+	switch _, was, err := s.record(n.Name); {
+	case err == nil && was == nil:
+		return s.storeFound(n)
 	case err == nil:
 		return exists("container", n.Name)
 	case !errors.Is(err, source.ErrNotFound):
@@ -67,15 +69,19 @@ func (s *Store) RemoveContainer(name string) error {
 	if err := s.usable(); err != nil {
 		return err
 	}
-	if _, _, err := s.record(name); err != nil {
-		return err
-	}
-	err := s.commit(fmt.Sprintf("remove container %q", name), func(tx *bbolt.Tx) error {
-		return remove(tx, bucketContainers, []byte(name))
-	})
+	_, was, err := s.record(name)
 	if err != nil {
 		return err
 	}
+	if was != nil {
+		err = s.commit(fmt.Sprintf("remove container %q", name), func(tx *bbolt.Tx) error {
+			return remove(tx, bucketContainers, []byte(name))
+		})
+		if err != nil {
+			return err
+		}
+	}
+	delete(s.found, name)
 	if err := s.reg.Remove(name); err != nil && !errors.Is(err, registry.ErrNotFound) {
 		return fmt.Errorf("cannot withdraw container %q: %w", name, err)
 	}
@@ -164,21 +170,24 @@ func (s *Store) change(name string, fn func(rec *containerRecord) error) error {
 	if needsNewInstanceID(old, rec) {
 		rec.instanceID = newInstanceID()
 	}
-	b := rec.encode()
-	if bytes.Equal(b, was) {
+	if bytes.Equal(rec.encode(), old.encode()) {
 		return nil
 	}
-	if err := s.commit(fmt.Sprintf("save container %q", name), putContainer(name, b)); err != nil {
+	found := s.found[name]
+	if err := s.save(fmt.Sprintf("save container %q", name), rec); err != nil {
 		return err
 	}
 	if err := s.publish(rec); err != nil {
-		return s.undo(err, name, putContainer(name, was))
+		return s.restore(err, name, was, found)
 	}
 	return nil
 }
 
-// record reads a container as it is stored, and its bytes. The caller holds mu.
+// record reads a container as it is stored, and its bytes, which are nil where it was found only. The caller holds mu.
 func (s *Store) record(name string) (rec *containerRecord, raw []byte, err error) {
+	if rec = s.found[name]; rec != nil {
+		return rec.clone(), nil, nil
+	}
 	err = s.read(func(tx *bbolt.Tx) error {
 		raw = bytes.Clone(tx.Bucket(bucketContainers).Get([]byte(name)))
 		return nil

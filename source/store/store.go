@@ -34,6 +34,9 @@ type Store struct {
 	closed    bool
 	suspended bool
 	broken    error // why nothing is written any more; nil while the file is known
+
+	// found are the containers that were found running and are not stored.
+	found map[string]*containerRecord
 }
 
 var _ source.Writer = (*Store)(nil)
@@ -47,7 +50,7 @@ func Open(dir string, reg *registry.Registry, binder source.Binder, log *slog.Lo
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{dir: dir, images: filepath.Join(dir, imagesName), reg: reg, binder: binder, log: log}
+	s := &Store{dir: dir, images: filepath.Join(dir, imagesName), reg: reg, binder: binder, log: log, found: make(map[string]*containerRecord)}
 	s.opts = options{lockTimeout: DefaultLockTimeout, maxImage: DefaultMaxImage}
 	for _, o := range opts {
 		o(&s.opts)
