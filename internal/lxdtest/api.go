@@ -15,8 +15,9 @@ import (
 	"github.com/coder/websocket"
 )
 
-// callTime bounds one call of a daemon's API with the operation that it begins: containers are started by it, on a busy machine.
-const callTime = 60 * time.Second
+// callTime bounds one call of a daemon's API with the operation that it begins: containers are started by it, on a busy machine, and both daemons
+// have held a change of an instance back for about a minute now and then.
+const callTime = 150 * time.Second
 
 // unixClient speaks HTTP on a Unix socket. Connections are not kept: the daemon may be another at the next call.
 func unixClient(path string) *http.Client {
