@@ -54,8 +54,6 @@ type loop struct {
 	served  int           // those at the beginning of runq that had their turn
 	blocked []*group      // with connections that wait for more than their turn
 	retried time.Duration // of clock, when they were looked at last
-	backlog bool          // more connections wait to be accepted than a turn took
-	put     int           // turns in which the run queue was put off for them
 
 	claims   claims
 	work     int      // units of work in this pass: requests, frames and the like
@@ -137,7 +135,7 @@ func (l *loop) goAround(block bool) error {
 		return err
 	}
 	l.mark = l.clock()
-	l.work, l.pass, l.backlog = 0, max(passWork, len(events)), false
+	l.work, l.pass = 0, max(passWork, len(events))
 	if len(l.blocked) > 0 && l.mark-l.retried >= retryTime {
 		l.retryBlocked()
 	}
@@ -156,12 +154,7 @@ func (l *loop) dispatchAll(events []unix.EpollEvent) {
 			l.dispatch(fd)
 		}
 	}
-	switch {
-	case len(l.runq) == 0:
-	case l.backlog && l.put < runShare:
-		l.put++
-	default:
-		l.put = 0
+	if len(l.runq) > 0 {
 		l.runQueue()
 	}
 }
@@ -172,7 +165,7 @@ func (l *loop) dispatchAll(events []unix.EpollEvent) {
 func (l *loop) dispatch(fd int) {
 	switch fd {
 	case l.listener:
-		l.guard(nil, func() { l.backlog = l.accept() })
+		l.guard(nil, func() { l.accept() })
 		l.mark = l.clock()
 		return
 	case l.timerfd:

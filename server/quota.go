@@ -66,8 +66,6 @@ const (
 	// is one unit.
 	acceptWork = 16
 	adoptWork  = 3
-	// runShare is how often the run queue, in which are those that ask much, is put off for the backlog, in which are those that nobody knows yet.
-	runShare = 15
 	// turnRequests is how many requests of a connection are answered when it is the first of those that wait for tokens.
 	turnRequests = 4
 	// workBytes is how many bytes of a request body count as a unit.
