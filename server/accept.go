@@ -45,6 +45,11 @@ func (r *reserve) release() {
 func (l *loop) accept() (more bool) {
 	s := l.srv
 	defer l.deal()
+	defer func() {
+		if l.acceptMore = more && s.acceptFaulty(); l.acceptMore {
+			l.setTicking(true)
+		}
+	}()
 	limit := s.maxConnections()
 	for end := l.work + acceptWork; l.work < end; {
 		if s.open.Load() >= limit {

@@ -286,3 +286,41 @@ func (r *rig) visit(name, secret string) error {
 	}
 	return nil
 }
+
+// TestFaultEndsWithTheBacklog: the connection limit is no matter any more when the backlog is empty, also where a turn of accepting ended with it, and
+// where the loop that accepts has no connections itself.
+func TestFaultEndsWithTheBacklog(t *testing.T) {
+	for _, loops := range []int{1, 2} {
+		r := newIdleRig(t, Options{Loops: loops, HeaderTimeout: time.Hour})
+		r.log.expect("accept paused")
+		r.container("c1", nil)
+		l := r.srv.loops[0]
+		_, fd, err := openSocket(r.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.listener = fd
+		if err := l.poller.add(fd, pollRead); err != nil {
+			t.Fatal(err)
+		}
+		l.nextLoop = loops - 1
+		l.pauseAccept(nil)
+		const turn = (acceptWork + adoptWork - 1) / adoptWork
+		for range turn {
+			r.dial("c1")
+		}
+		l.resumeAccept()
+		if n := l.stats.accepted.Load(); n != turn || l.acceptPaused || !r.srv.faults.Active(fault.ConnectionLimit) {
+			t.Fatalf("%d loops: %d accepted, paused %v, fault %v; want a turn of %d and the fault", loops, n, l.acceptPaused, r.srv.faults.Active(fault.ConnectionLimit), turn)
+		}
+		eventually(t, "the fault is over", func() bool {
+			if err := l.goAround(false); err != nil {
+				t.Fatal(err)
+			}
+			return !r.srv.faults.Active(fault.ConnectionLimit)
+		})
+		if l.acceptMore {
+			t.Errorf("%d loops: more is expected in an empty backlog", loops)
+		}
+	}
+}

@@ -72,7 +72,7 @@ func (l *loop) letGo() {
 			_ = l.poller.remove(l.listener)
 		}
 		_ = unix.Close(l.listener)
-		l.listener, l.acceptPaused = -1, false
+		l.listener, l.acceptPaused, l.acceptMore = -1, false, false
 	}
 }
 

@@ -69,6 +69,7 @@ type loop struct {
 
 	listener     int // -1 unless this loop accepts
 	acceptPaused bool
+	acceptMore   bool // after a fault, a turn of accepting ended before it was known whether the backlog had
 	nextLoop     int
 	handoff      [][]int // accepted fds by target loop
 	reserve      reserve
@@ -302,10 +303,13 @@ func (l *loop) onTick() {
 		l.wheel.advance(uint32(n), func(c *conn) { l.guard(c, func() { l.due(c) }) })
 	}
 	l.retryBlocked()
-	if l.acceptPaused {
+	switch {
+	case l.acceptPaused:
 		l.resumeAccept()
+	case l.acceptMore:
+		l.accept() // where that was just the end, the poller does not tell that all is well again
 	}
-	if l.open == 0 && !l.acceptPaused {
+	if l.open == 0 && !l.acceptPaused && !l.acceptMore {
 		l.setTicking(false)
 	}
 }
