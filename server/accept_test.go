@@ -294,15 +294,7 @@ func TestFaultEndsWithTheBacklog(t *testing.T) {
 		r := newIdleRig(t, Options{Loops: loops, HeaderTimeout: time.Hour})
 		r.log.expect("accept paused")
 		r.container("c1", nil)
-		l := r.srv.loops[0]
-		_, fd, err := openSocket(r.path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		l.listener = fd
-		if err := l.poller.add(fd, pollRead); err != nil {
-			t.Fatal(err)
-		}
+		l := r.accepting()
 		l.nextLoop = loops - 1
 		l.pauseAccept(nil)
 		const turn = (acceptWork + adoptWork - 1) / adoptWork

@@ -227,7 +227,7 @@ func (l *loop) processHead(c *conn, data []byte) int {
 	c.parser.Reset()
 	c.timer = timerNone
 	if c.claim != 0 && l.claims.list[c.claim].turnedAway {
-		l.answerTurnedAway(c, policyOf(req))
+		l.answerTurnedAway(c, c.group.binding == nil, policyOf(req))
 		return n
 	}
 	if !l.takeToken(c) {

@@ -171,8 +171,7 @@ func (l *loop) onWritable(c *conn) {
 		l.settle(c)
 	case len(c.in) > 0:
 		// Requests or frames that came before the socket was full.
-		held := copy(l.buf, c.in)
-		l.feed(c, l.buf[:held:held])
+		l.feed(c, c.in)
 	case c.subscribed():
 		l.pump(c)
 	case l.settle(c):

@@ -137,16 +137,13 @@ func (l *loop) turnAway(c *conn, pid int32, limit int64) bool {
 }
 
 // answerTurnedAway says why c is not served. 500 is what cloud-init tries again on.
-func (l *loop) answerTurnedAway(c *conn, v versionPolicy) {
+func (l *loop) answerTurnedAway(c *conn, stranger bool, v versionPolicy) {
 	l.route = routeOther
 	v.close = true
 	l.end(c, CloseQuota)
-	l.respondText(c, 500, l.textTurnedAway(c.group.binding == nil), v)
-}
-
-func (l *loop) textTurnedAway(stranger bool) string {
+	text := textConnections
 	if stranger {
-		return l.srv.texts.unidentified // and nothing else
+		text = l.srv.texts.unidentified // and nothing else
 	}
-	return textConnections
+	l.respondText(c, 500, text, v)
 }

@@ -58,7 +58,7 @@ func (l *loop) refuseAtOnce(c *conn, pid int32, limit int64) {
 	l.stats.quotaRefused[registry.LimitConnections].Add(1)
 	a, stranger := c.group.account, c.group.binding == nil
 	l.out = l.out[:0]
-	l.answerTurnedAway(c, versionPolicy{})
+	l.answerTurnedAway(c, stranger, versionPolicy{})
 	l.flush(c)
 	if pid > 0 {
 		l.srv.refusals.add(refusal{pid: pid, account: a, limit: limit, stranger: stranger}, l.mark)
@@ -70,9 +70,8 @@ func (l *loop) shed(fd int, stranger bool) {
 	l.stats.quotaRefused[registry.LimitConnections].Add(1)
 	l.stats.shed.Add(1)
 	l.out = l.out[:0]
-	l.route = routeOther
 	l.refused = conn{fd: int32(fd)}
-	l.respondText(&l.refused, 500, l.textTurnedAway(stranger), versionPolicy{close: true})
+	l.answerTurnedAway(&l.refused, stranger, versionPolicy{})
 	_, _ = writeNow(fd, l.out) // a new socket takes it, unless nobody is at its other end
 	closeNow(fd)
 }

@@ -204,15 +204,7 @@ func TestWaitingConnectEnds(t *testing.T) {
 func TestAcceptTurnIsBounded(t *testing.T) {
 	r := newIdleRig(t, Options{Loops: 1, HeaderTimeout: time.Hour})
 	r.container("c1", nil)
-	l := r.srv.loops[0]
-	_, fd, err := openSocket(r.path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.listener = fd
-	if err := l.poller.add(fd, pollRead); err != nil {
-		t.Fatal(err)
-	}
+	l := r.accepting()
 	const n = 5 * acceptWork
 	for range n {
 		r.dial("c1")

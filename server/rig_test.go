@@ -99,6 +99,21 @@ func newIdleRig(t testing.TB, o Options) *rig {
 	return r
 }
 
+// accepting is the loop of an idle rig that listens, as Listen has it where loops run.
+func (r *rig) accepting() *loop {
+	r.t.Helper()
+	l := r.srv.loops[0]
+	_, fd, err := openSocket(r.path)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	l.listener = fd
+	if err := l.poller.add(fd, pollRead); err != nil {
+		r.t.Fatal(err)
+	}
+	return l
+}
+
 func (r *rig) shutdown(d time.Duration) error {
 	if r.down.Swap(true) {
 		return nil

@@ -6,19 +6,12 @@ import (
 	"fmt"
 	"io"
 	"net/url"
-	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"devlxd/internal/lxdapi"
-)
-
-// Names of what attach and detach take.
-const (
-	runtimeLXC    = "lxc"
-	runtimeNspawn = "nspawn"
-	runtimePodman = "podman"
+	"devlxd/source/discover"
 )
 
 // attachFlags are those of attach and detach.
@@ -34,7 +27,7 @@ func (f *attachFlags) bind(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.container, "container", "", "one container, in place of a profile")
 	cmd.Flags().StringVar(&f.project, "project", "default", "project of the profile or the container")
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "show what would be done, and do nothing")
-	f.runDir = runDirFlag(cmd)
+	f.runDir = runDirFlag(cmd, "directory of the sockets")
 	cmd.MarkFlagsMutuallyExclusive("profile", "container")
 }
 
@@ -94,9 +87,9 @@ they had it. What is not attached is left as it is.`,
 // printMount prints the line of a runtime that mounts the guest directory.
 func printMount(cmd *cobra.Command, runtime, guest string) error {
 	lines := map[string]string{
-		runtimeLXC:    "lxc.mount.entry = " + guest + " dev/lxd none bind,ro,create=dir 0 0",
-		runtimeNspawn: "--bind-ro=" + guest + ":/dev/lxd",
-		runtimePodman: "-v " + guest + ":/dev/lxd:ro",
+		discover.LXC.String():    "lxc.mount.entry = " + guest + " dev/lxd none bind,ro,create=dir 0 0",
+		discover.Nspawn.String(): "--bind-ro=" + guest + ":/dev/lxd",
+		discover.Podman.String(): "-v " + guest + ":/dev/lxd:ro",
 	}
 	line, ok := lines[runtime]
 	if !ok {
@@ -189,13 +182,4 @@ func (f *attachFlags) read(ctx context.Context, c *lxdapi.Client) (*entry, error
 		return nil, fmt.Errorf("%s is not there in project %s: %w", e.what, f.project, lxdapi.ErrNotFound)
 	}
 	return e, err
-}
-
-// runDirFlag declares --run-dir on a command that is no client of the daemon.
-func runDirFlag(cmd *cobra.Command) *string {
-	dir := os.Getenv("DEVLXD_RUN_DIR")
-	if dir == "" {
-		dir = defaultRunDir
-	}
-	return cmd.Flags().String("run-dir", dir, "directory of the sockets (or DEVLXD_RUN_DIR)")
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -15,11 +16,7 @@ import (
 
 // clientCommand gives cmd the flag that finds the daemon.
 func clientCommand(cmd *cobra.Command, run func(cmd *cobra.Command, c *client.Client, args []string) error) *cobra.Command {
-	dir := defaultRunDir
-	if env := os.Getenv("DEVLXD_RUN_DIR"); env != "" {
-		dir = env
-	}
-	runDir := cmd.Flags().String("run-dir", dir, "directory of the daemon's sockets (or DEVLXD_RUN_DIR)")
+	runDir := runDirFlag(cmd, "directory of the daemon's sockets")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if *runDir == "" {
 			return usageError(errors.New("--run-dir is empty: give a directory"))
@@ -27,6 +24,11 @@ func clientCommand(cmd *cobra.Command, run func(cmd *cobra.Command, c *client.Cl
 		return run(cmd, client.InRunDir(*runDir), args)
 	}
 	return cmd
+}
+
+// runDirFlag declares --run-dir, whose default is of the environment or else the usual directory.
+func runDirFlag(cmd *cobra.Command, usage string) *string {
+	return cmd.Flags().String("run-dir", cmp.Or(os.Getenv("DEVLXD_RUN_DIR"), defaultRunDir), usage+" (or DEVLXD_RUN_DIR)")
 }
 
 // parent is a command that only has subcommands.

@@ -2,11 +2,8 @@ package main
 
 import (
 	"errors"
-	"log/slog"
 	"strings"
 	"testing"
-
-	"github.com/spf13/cobra"
 
 	"devlxd/source/lxd"
 )
@@ -29,13 +26,7 @@ func TestSourceSetting(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Setenv("DEVLXD_SOURCE", tt.env)
-			var s settings
-			cmd := &cobra.Command{}
-			s.bind(cmd)
-			if err := cmd.ParseFlags(tt.args); err != nil {
-				t.Fatal(err)
-			}
-			cfg, err := s.daemonConfig(slog.New(slog.DiscardHandler))
+			cfg, err := configOf(t, tt.args...)
 			if tt.wrong {
 				if u := (usage{}); !errors.As(err, &u) || !strings.Contains(err.Error(), "use store, lxd[:SOCKET] or incus[:SOCKET]") || strings.Contains(err.Error(), "\n") {
 					t.Errorf("error = %v; want one of usage", err)

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spf13/cobra"
-
 	"devlxd/admin"
 )
 
@@ -35,13 +33,7 @@ func TestJudgePrivileges(t *testing.T) {
 // TestPrivilegesSetting: a word that is not known is refused before anything is given up.
 func TestPrivilegesSetting(t *testing.T) {
 	for args, wrong := range map[string]bool{"": false, "--privileges=drop": false, "--privileges=keep": false, "--privileges=some": true, "--privileges=": true} {
-		var s settings
-		cmd := &cobra.Command{}
-		s.bind(cmd)
-		if err := cmd.ParseFlags(strings.Fields(args)); err != nil {
-			t.Fatal(err)
-		}
-		_, err := s.daemonConfig(slog.New(slog.DiscardHandler))
+		_, err := configOf(t, strings.Fields(args)...)
 		if u := (usage{}); wrong != (errors.As(err, &u) && strings.Contains(err.Error(), "use drop or keep")) {
 			t.Errorf("%q: %v", args, err)
 		}

@@ -12,6 +12,18 @@ import (
 	"devlxd/server"
 )
 
+// configOf is what the flags, and else the environment, make of the settings of serve.
+func configOf(t *testing.T, args ...string) (daemonConfig, error) {
+	t.Helper()
+	var s settings
+	cmd := &cobra.Command{}
+	s.bind(cmd)
+	if err := cmd.ParseFlags(args); err != nil {
+		t.Fatal(err)
+	}
+	return s.daemonConfig(slog.New(slog.DiscardHandler))
+}
+
 // TestLimitsSetting: the quotas of all containers come from the flag, or else from the environment; a wrong one is a usage error of one line.
 func TestLimitsSetting(t *testing.T) {
 	for _, tt := range []struct {
@@ -31,13 +43,7 @@ func TestLimitsSetting(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Setenv("DEVLXD_LIMITS", tt.env)
-			var s settings
-			cmd := &cobra.Command{}
-			s.bind(cmd)
-			if err := cmd.ParseFlags(tt.args); err != nil {
-				t.Fatal(err)
-			}
-			cfg, err := s.daemonConfig(slog.New(slog.DiscardHandler))
+			cfg, err := configOf(t, tt.args...)
 			if tt.wrong != "" {
 				if u := (usage{}); !errors.As(err, &u) || !strings.Contains(err.Error(), tt.wrong) || strings.Contains(err.Error(), "\n") {
 					t.Errorf("error = %v; want one of usage that says %q", err, tt.wrong)

@@ -26,12 +26,16 @@ type client struct {
 }
 
 func newClient(socket string) *client {
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+	// A proxy of the environment is not for a Unix socket.
+	return &client{socket: socket, http: &http.Client{Transport: &http.Transport{DialContext: dialer(socket), MaxIdleConnsPerHost: workers, IdleConnTimeout: time.Minute}}}
+}
+
+// dialer connects to the daemon, whatever address it is given.
+func dialer(socket string) func(ctx context.Context, network, address string) (net.Conn, error) {
+	return func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", socket)
 	}
-	// A proxy of the environment is not for a Unix socket.
-	return &client{socket: socket, http: &http.Client{Transport: &http.Transport{DialContext: dial, MaxIdleConnsPerHost: workers, IdleConnTimeout: time.Minute}}}
 }
 
 func (c *client) close() { c.http.CloseIdleConnections() }

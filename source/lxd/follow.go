@@ -34,11 +34,8 @@ type feed struct {
 func follow(ctx context.Context, socket string, silence time.Duration) (*feed, error) {
 	d := ws.Dialer{
 		Timeout: silence,
-		NetDial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, "unix", socket)
-		},
-		Header: ws.HandshakeHeaderHTTP(http.Header{"User-Agent": {"devlxd"}}),
+		NetDial: dialer(socket),
+		Header:  ws.HandshakeHeaderHTTP(http.Header{"User-Agent": {"devlxd"}}),
 	}
 	conn, buffered, _, err := d.Dial(ctx, "ws://lxd/1.0/events?type=lifecycle&all-projects=true")
 	if err != nil {

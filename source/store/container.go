@@ -81,11 +81,7 @@ func (s *Store) RemoveContainer(name string) error {
 			return err
 		}
 	}
-	delete(s.found, name)
-	if err := s.reg.Remove(name); err != nil && !errors.Is(err, registry.ErrNotFound) {
-		return fmt.Errorf("cannot withdraw container %q: %w", name, err)
-	}
-	return nil
+	return s.withdraw(name)
 }
 
 // UpdateConfig implements [source.Writer].

@@ -92,6 +92,11 @@ func (s *Store) ForgetFound(name string) error {
 			return nil
 		}
 	}
+	return s.withdraw(name)
+}
+
+// withdraw takes a container out of the registry. The caller holds mu.
+func (s *Store) withdraw(name string) error {
 	delete(s.found, name)
 	if err := s.reg.Remove(name); err != nil && !errors.Is(err, registry.ErrNotFound) {
 		return fmt.Errorf("cannot withdraw container %q: %w", name, err)
