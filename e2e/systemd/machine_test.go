@@ -27,8 +27,8 @@ type machine struct {
 	pid int
 }
 
-// startMachine boots one, which ends with the test. The test is skipped where that cannot be done.
-func startMachine(t *testing.T) *machine {
+// startMachine boots one, which ends with the test. The test is skipped where that cannot be done. What is in it can be changed before.
+func startMachine(t *testing.T, changes ...func(*plan)) *machine {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("needs root: systemd is booted in namespaces")
@@ -52,6 +52,9 @@ func startMachine(t *testing.T) *machine {
 		t.Fatal(err)
 	}
 	p.Dir = t.TempDir()
+	for _, change := range changes {
+		change(&p)
+	}
 	m := &machine{t: t}
 	m.spawn(&p, makeCgroup(t))
 	if err := m.await(); err != nil {
