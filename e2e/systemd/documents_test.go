@@ -19,10 +19,10 @@ import (
 const repository = "../.."
 
 // documentTime bounds the commands of a document.
-const documentTime = 2 * time.Minute
+const documentTime = time.Minute
 
 // notRun is how many blocks of a document are marked as not to be run.
-var notRun = map[string]int{}
+var notRun = map[string]int{"docs/operating.md": 1}
 
 // runs reports whether the commands of a document are run: of those for users and for engineers. The pages of the
 // commands are generated.
@@ -106,6 +106,8 @@ func runDocument(t *testing.T, path string, steps []markdown.Step) {
 	if err := os.Mkdir(m.path(dir), 0o700); err != nil {
 		t.Fatal(err)
 	}
+	// A user namespace may mount /proc only where one is there without anything over it.
+	m.run("mount", "--mkdir", "-t", "proc", "proc", dir+"/proc")
 	writeScripts(t, m.path(dir), steps)
 	args := []string{"systemd-run", "--quiet", "--unit=document", "--property=Delegate=yes", "--property=StandardOutput=null", "--working-directory=" + checkout,
 		"--setenv=HOME=/root", "--setenv=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:" + env["GOROOT"] + "/bin"}
