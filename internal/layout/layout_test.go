@@ -36,6 +36,7 @@ var allowed = map[string][]string{
 	"internal/cgroup2":   {},
 	"internal/fdpass":    {},
 	"internal/lxdapi":    {},
+	"internal/markdown":  {},
 	"internal/privilege": {},
 	"internal/sandbox":   {"internal/cgroup2"},
 	"internal/demo":      {"internal/sandbox"},

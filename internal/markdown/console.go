@@ -10,7 +10,7 @@ var prompt = regexp.MustCompile(`^([a-z][a-z0-9]*)?\$ (.*)`)
 
 // console takes the commands of a block apart.
 func (r *reader) console(body string) {
-	line, last := r.line, -1
+	line, first, last := r.line, len(r.doc.Steps), -1
 	for text := range strings.Lines(body) {
 		text = strings.TrimSuffix(text, "\n")
 		switch m := prompt.FindStringSubmatch(text); {
@@ -26,6 +26,9 @@ func (r *reader) console(body string) {
 			r.doc.Steps[last].Want += text + "\n"
 		}
 		line++
+	}
+	for _, s := range r.doc.Steps[first:] {
+		r.doc.Code = append(r.doc.Code, Place{s.Line, s.Command})
 	}
 }
 

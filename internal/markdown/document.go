@@ -17,7 +17,7 @@ type Document struct {
 	Steps   []Step          // in the order in which they are run
 	NotRun  []Place         // blocks that are marked, with the reason
 	Links   []Place         // destinations, as they are written
-	Code    []Place         // code spans, and code blocks
+	Code    []Place         // code spans, and code blocks without what commands print
 	Anchors map[string]bool // of the headings, as GitHub makes them
 	Faults  []Place         // what cannot be understood
 }
@@ -155,17 +155,18 @@ func (r *reader) comment(n *ast.HTMLBlock) {
 }
 
 func (r *reader) block(language, body string) {
-	r.doc.Code = append(r.doc.Code, Place{r.line, body})
 	mark := r.mark
 	r.mark = nil
 	switch {
 	case language == "":
 		r.fault(r.line, "a block without a language: sh, console, text or another")
+	case language == "console" && mark == nil:
+		r.console(body)
+		return
 	case mark != nil:
 		r.doc.NotRun = append(r.doc.NotRun, *mark)
 	case language == "sh":
 		r.doc.Steps = append(r.doc.Steps, Step{Line: r.line, Command: body})
-	case language == "console":
-		r.console(body)
 	}
+	r.doc.Code = append(r.doc.Code, Place{r.line, body})
 }
