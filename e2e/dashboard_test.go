@@ -82,6 +82,19 @@ func panelsOf(d *dashboard.Dashboard) (panels []*dashboard.Panel) {
 	return panels
 }
 
+// queriesOf are the queries of a panel.
+func queriesOf(t *testing.T, p *dashboard.Panel) (queries []*promquery.Dataquery) {
+	t.Helper()
+	for _, target := range p.Targets {
+		q, ok := target.(*promquery.Dataquery)
+		if !ok {
+			t.Fatalf("%s: a query is a %T", *p.Title, target)
+		}
+		queries = append(queries, q)
+	}
+	return queries
+}
+
 // units are the names that Grafana has for those that are used.
 var units = []string{"none", "short", "s", "bytes", "Bps", "reqps", "cps", "dateTimeFromNow"}
 
@@ -138,11 +151,7 @@ func checkTargets(t *testing.T, p *dashboard.Panel, known map[string]bool) {
 		t.Errorf("%s: no query, or another data source", *p.Title)
 	}
 	refs := make(map[string]bool)
-	for _, target := range p.Targets {
-		q, ok := target.(promquery.Dataquery)
-		if !ok {
-			t.Fatalf("%s: a query is a %T", *p.Title, target)
-		}
+	for _, q := range queriesOf(t, p) {
 		if refs[*q.RefId] || *q.Datasource.Uid != source || *q.LegendFormat == "" {
 			t.Errorf("%s: query %s has the reference of another one, another data source, or no legend", *p.Title, *q.RefId)
 		}
