@@ -260,8 +260,41 @@ func runbookSections(t *testing.T) map[string]bool {
 	for _, s := range strings.Split(string(b), "\n## ")[1:] {
 		title, text, _ := strings.Cut(s, "\n")
 		if strings.HasPrefix(title, "Devlxd") {
-			sections[title] = strings.Contains(text, "\n**Meaning.** ") && strings.Contains(text, "\n**Look.** ") && strings.Contains(text, "\n**Do.** ")
+			sections[title] = strings.Contains(text, "\n**Meaning.** ") && strings.Contains(text, "\n**Look.**") && strings.Contains(text, "\n**Do.** ")
 		}
 	}
 	return sections
+}
+
+// TestRunbookIsReal: the commands of the runbook exist, with their flags, and so do the metrics.
+func TestRunbookIsReal(t *testing.T) {
+	b, err := os.ReadFile(runbookFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	known, help := knownMetrics(t), make(map[string]string)
+	for _, name := range regexp.MustCompile(`\bdevlxd_[a-z_]+`).FindAllString(string(b), -1) {
+		if !known[name] {
+			t.Errorf("there is no metric %s", name)
+		}
+	}
+	for _, m := range regexp.MustCompile("(?m)(?:^    |`)devlxd ([a-z]+(?: [a-z]+)?)([^`\n|]*)").FindAllStringSubmatch(string(b), -1) {
+		command := m[1]
+		if help[command] == "" {
+			// Of an argument that is no command the help is that of the command before it.
+			out, err := exec.Command(binary, append(strings.Fields(command), "--help")...).CombinedOutput()
+			if err != nil || !strings.Contains(string(out), "devlxd "+command) {
+				t.Errorf("there is no command devlxd %s: %v", command, err)
+			}
+			help[command] = string(out)
+		}
+		for _, flag := range regexp.MustCompile(`(?:^| )(-[a-z]|--[a-z-]+)\b`).FindAllStringSubmatch(m[2], -1) {
+			if !strings.Contains(help[command], flag[1]) {
+				t.Errorf("devlxd %s has no flag %s", command, flag[1])
+			}
+		}
+	}
+	if len(help) < 10 {
+		t.Errorf("only the commands %v were found", help)
+	}
 }
