@@ -60,7 +60,7 @@ func TestDashboardSchema(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"graphTooltip", "gridPos", "lineWidth", "colorMode", "legendFormat", "includeAll", "rowHeight", "cellGap", "useValueForTime"} {
+	for _, name := range []string{"graphTooltip", "lineWidth", "legendFormat", "rowHeight", "useValueForTime"} {
 		bad := bytes.Replace(good, []byte(`"`+name+`"`), []byte(`"wrong"`), 1)
 		if err := grafanaRefuses(bad); err == nil || !strings.Contains(err.Error(), "wrong") {
 			t.Errorf("%s is called wrong: %v", name, err)
