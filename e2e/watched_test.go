@@ -36,6 +36,7 @@ type watched struct {
 	t    *testing.T
 	api  string
 	vars *strings.Replacer // of the dashboard
+	end  time.Time         // nothing is waited for any longer, so that many mistakes are told in the time of one
 }
 
 // sample is one series of an answer.
@@ -72,12 +73,12 @@ func (w *watched) ask(expression string) []sample {
 // awaitNumber asks until there is a number in the answer.
 func (w *watched) awaitNumber(what, expression string) {
 	w.t.Helper()
-	for end := time.Now().Add(patience); ; time.Sleep(200 * time.Millisecond) {
+	for ; ; time.Sleep(200 * time.Millisecond) {
 		got := w.ask(expression)
 		if slices.ContainsFunc(got, func(s sample) bool { return !math.IsNaN(s.number()) }) {
 			return
 		}
-		if time.Now().After(end) {
+		if time.Now().After(w.end) {
 			w.t.Errorf("%s: %s is %v", what, expression, got)
 			return
 		}
@@ -92,12 +93,12 @@ func startWatched(t *testing.T, targets ...*daemon) *watched {
 		t.Fatal(err)
 	}
 	a, b := targets[0].metrics(), targets[1].metrics()
-	w := &watched{t: t, api: startPrometheus(t, fmt.Sprintf(watchConfig, rules, a, b))}
+	w := &watched{t: t, api: startPrometheus(t, fmt.Sprintf(watchConfig, rules, a, b)), end: time.Now().Add(patience)}
 	// As Grafana writes the choice of all of several values, the values of a regular expression with its escapes in a string.
 	all := strings.ReplaceAll(regexp.QuoteMeta(a)+"|"+regexp.QuoteMeta(b), `\`, `\\`)
 	w.vars = strings.NewReplacer("$job", "devlxd", "$instance", "("+all+")", "$container", ".*", "$__rate_interval", "5s")
-	for end := time.Now().Add(patience); len(w.ask("up == 1 and on (instance) devlxd_ready == 1")) != len(targets); time.Sleep(200 * time.Millisecond) {
-		if time.Now().After(end) {
+	for ; len(w.ask("up == 1 and on (instance) devlxd_ready == 1")) != len(targets); time.Sleep(200 * time.Millisecond) {
+		if time.Now().After(w.end) {
 			t.Fatalf("the targets are not seen: %v", w.ask("up"))
 		}
 	}
@@ -129,6 +130,7 @@ func TestWatched(t *testing.T) {
 	}
 	stopLoad()
 	crash()
+	w.end = time.Now().Add(patience)
 	w.awaitNumber("the daemon that is mirrored has ended", `ALERTS{alertname="DevlxdMirrorDisconnected"}`)
 	address := d.metrics()
 	d.Stop()
