@@ -15,7 +15,7 @@ import (
 )
 
 // fakeLXD serves the part of LXD's API that a mirror needs of a daemon that has no instances, and whose images change all the
-// time. stop ends it as a crash does, and may be called twice; the test does so too.
+// time. stop ends it as a crash does; otherwise it ends with the test.
 func fakeLXD(t *testing.T) (socket string, stop func()) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "lxd") // short: a socket path has 107 bytes

@@ -105,7 +105,7 @@ func startWatched(t *testing.T, targets ...*daemon) *watched {
 	return w
 }
 
-// missing are the metrics of an expression that neither daemon has. None of them is waited for.
+// missing reports whether an expression is about a metric that neither daemon has, so that it is asked and has no answer to be waited for.
 func missing(expression string) bool {
 	return slices.ContainsFunc(metricsOf(expression), func(name string) bool { return slices.Contains(optionalMetrics, name) })
 }
