@@ -13,7 +13,7 @@ import (
 func (r *release) build(ctx context.Context, dir, arch string) error {
 	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid= -X main.version=" + r.version + " -X main.builtFrom=" + r.commit,
 		"-o", dir + string(filepath.Separator)}
-	for _, program := range programs {
+	for _, program := range r.programs {
 		args = append(args, "./cmd/"+program)
 	}
 	return r.goTool(ctx, arch, args...)
@@ -24,18 +24,12 @@ func (r *release) goTool(ctx context.Context, arch string, args ...string) error
 	return r.command(ctx, []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + arch, "GOAMD64=v1", "GOARM64=v8.0", "GOFLAGS="}, "go", args...)
 }
 
-// pack makes the packages of one program from what is staged.
-func (r *release) pack(ctx context.Context, stage, program, arch string) error {
-	for _, format := range []string{"deb", "rpm"} {
-		env := []string{"STAGE=" + stage, "VERSION=" + r.version, "ARCH=" + arch, "MAINTAINER=" + r.maintainer,
-			fmt.Sprintf("SOURCE_DATE_EPOCH=%d", r.time.Unix())}
-		err := r.command(ctx, env, "go", "tool", "-modfile=packaging/tools/go.mod", "nfpm", "package",
-			"--config", "packaging/nfpm/"+program+".yaml", "--packager", format, "--target", r.out)
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+// pack makes a package of one program from what is staged.
+func (r *release) pack(ctx context.Context, stage, program, format, arch string) error {
+	env := []string{"STAGE=" + stage, "VERSION=" + r.version, "ARCH=" + arch, "MAINTAINER=" + r.maintainer,
+		fmt.Sprintf("SOURCE_DATE_EPOCH=%d", r.time.Unix())}
+	return r.command(ctx, env, "go", "tool", "-modfile=packaging/tools/go.mod", "nfpm", "package",
+		"--config", "packaging/nfpm/"+program+".yaml", "--packager", format, "--target", r.out)
 }
 
 // materials writes which modules, in which version and under which license, a program is made of (CycloneDX, JSON).

@@ -16,9 +16,6 @@ import (
 	"time"
 )
 
-// programs are the commands of the project; each has packages of its own.
-var programs = []string{"devlxd", "devlxd-load"}
-
 // release is one version that is made. Its fields do not change after check.
 type release struct {
 	version    string // semantic, without v: 0.1.0, 0.2.0-rc.1
@@ -26,6 +23,7 @@ type release struct {
 	time       time.Time
 	maintainer string
 	arches     []string // as Go calls them
+	programs   []string // commands of the project; each has packages of its own
 	out        string   // folder of the results
 	binaries   string   // folder of programs that are built already; "": they are built
 	sbom       bool
@@ -58,6 +56,7 @@ func parse(args []string) (*release, error) {
 	f.StringVar(&r.maintainer, "maintainer", "devlxd maintainers <maintainers@devlxd.invalid>", "who answers for the packages, NAME <ADDRESS>")
 	f.StringVar(&r.binaries, "binaries", "", "package the programs in this folder instead of building them; needs one --arch")
 	f.BoolVar(&r.sbom, "sbom", true, "write bills of materials")
+	programs := f.String("programs", "devlxd,devlxd-load", "programs that packages are made of, with commas")
 	arches := f.String("arch", "amd64,arm64", "architectures, with commas")
 	if err := f.Parse(args); err != nil {
 		return nil, err
@@ -65,6 +64,7 @@ func parse(args []string) (*release, error) {
 	if f.NArg() > 0 {
 		return nil, fmt.Errorf("takes no arguments, %q is too much", f.Arg(0))
 	}
+	r.programs = strings.Split(*programs, ",")
 	r.arches = strings.Split(*arches, ",")
 	return r, r.check()
 }
@@ -90,6 +90,11 @@ func (r *release) check() error {
 	for _, arch := range r.arches {
 		if arch != "amd64" && arch != "arm64" {
 			return fmt.Errorf("architecture %q: use amd64 or arm64", arch)
+		}
+	}
+	for _, program := range r.programs {
+		if layout[program] == nil {
+			return fmt.Errorf("program %q: use devlxd or devlxd-load", program)
 		}
 	}
 	if r.binaries != "" && len(r.arches) != 1 {
@@ -148,21 +153,25 @@ func (r *release) make(ctx context.Context, work, arch string) error {
 			return err
 		}
 	}
-	stages := make([]string, 0, len(programs))
-	for _, program := range programs {
-		stage := filepath.Join(work, "stage", program)
-		if err := r.stage(stage, program, binaries); err != nil {
-			return err
-		}
-		if err := r.pack(ctx, stage, program, arch); err != nil {
-			return err
+	var stages []string // what the tarball has: files where no distribution wants them elsewhere
+	for _, program := range r.programs {
+		for _, format := range []string{deb, rpm} {
+			stage := filepath.Join(work, format, program)
+			if err := r.stage(stage, program, format, binaries); err != nil {
+				return err
+			}
+			if err := r.pack(ctx, stage, program, format, arch); err != nil {
+				return err
+			}
+			if format == rpm {
+				stages = append(stages, stage)
+			}
 		}
 		if r.sbom {
 			if err := r.materials(ctx, program, arch); err != nil {
 				return err
 			}
 		}
-		stages = append(stages, stage)
 	}
 	return r.tarball(stages, arch)
 }
