@@ -11,10 +11,21 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
+
+// Kinds of results. The first two are formats of packages.
+const (
+	deb  = "deb"
+	rpm  = "rpm"
+	tgz  = "tar"
+	sbom = "sbom"
+)
+
+var allKinds = []string{deb, rpm, tgz, sbom}
 
 // release is one version that is made. Its fields do not change after check.
 type release struct {
@@ -26,7 +37,7 @@ type release struct {
 	programs   []string // commands of the project; each has packages of its own
 	out        string   // folder of the results
 	binaries   string   // folder of programs that are built already; "": they are built
-	sbom       bool
+	kinds      []string // of results
 	log        io.Writer
 }
 
@@ -55,7 +66,7 @@ func parse(args []string) (*release, error) {
 	f.StringVar(&r.out, "out", "dist", "folder of the results; files in it are replaced")
 	f.StringVar(&r.maintainer, "maintainer", "devlxd maintainers <maintainers@devlxd.invalid>", "who answers for the packages, NAME <ADDRESS>")
 	f.StringVar(&r.binaries, "binaries", "", "package the programs in this folder instead of building them; needs one --arch")
-	f.BoolVar(&r.sbom, "sbom", true, "write bills of materials")
+	kinds := f.String("make", strings.Join(allKinds, ","), "what is made, with commas; checksums are in any case")
 	programs := f.String("programs", "devlxd,devlxd-load", "programs that packages are made of, with commas")
 	arches := f.String("arch", "amd64,arm64", "architectures, with commas")
 	if err := f.Parse(args); err != nil {
@@ -64,6 +75,7 @@ func parse(args []string) (*release, error) {
 	if f.NArg() > 0 {
 		return nil, fmt.Errorf("takes no arguments, %q is too much", f.Arg(0))
 	}
+	r.kinds = strings.Split(*kinds, ",")
 	r.programs = strings.Split(*programs, ",")
 	r.arches = strings.Split(*arches, ",")
 	return r, r.check()
@@ -90,6 +102,11 @@ func (r *release) check() error {
 	for _, arch := range r.arches {
 		if arch != "amd64" && arch != "arm64" {
 			return fmt.Errorf("architecture %q: use amd64 or arm64", arch)
+		}
+	}
+	for _, kind := range r.kinds {
+		if !slices.Contains(allKinds, kind) {
+			return fmt.Errorf("--make: unknown %q: use some of %s", kind, strings.Join(allKinds, ","))
 		}
 	}
 	for _, program := range r.programs {
@@ -153,27 +170,34 @@ func (r *release) make(ctx context.Context, work, arch string) error {
 			return err
 		}
 	}
-	var stages []string // what the tarball has: files where no distribution wants them elsewhere
-	for _, program := range r.programs {
-		for _, format := range []string{deb, rpm} {
-			stage := filepath.Join(work, format, program)
-			if err := r.stage(stage, program, format, binaries); err != nil {
+	for _, kind := range r.kinds {
+		var stages []string
+		for _, program := range r.programs {
+			stage := filepath.Join(work, kind, program)
+			if err := r.of(ctx, kind, stage, program, arch, binaries); err != nil {
 				return err
 			}
-			if err := r.pack(ctx, stage, program, format, arch); err != nil {
-				return err
-			}
-			if format == rpm {
-				stages = append(stages, stage)
-			}
+			stages = append(stages, stage)
 		}
-		if r.sbom {
-			if err := r.materials(ctx, program, arch); err != nil {
+		if kind == tgz {
+			if err := r.tarball(stages, arch); err != nil {
 				return err
 			}
 		}
 	}
-	return r.tarball(stages, arch)
+	return nil
+}
+
+// of makes what there is of one kind and one program; the tarball is of all, and is only staged here.
+func (r *release) of(ctx context.Context, kind, stage, program, arch, binaries string) error {
+	if kind == sbom {
+		return r.materials(ctx, program, arch)
+	}
+	err := r.stage(stage, program, kind, binaries)
+	if err != nil || kind == tgz {
+		return err
+	}
+	return r.pack(ctx, stage, program, kind, arch)
 }
 
 // file is the path of a result.

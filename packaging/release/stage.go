@@ -12,6 +12,9 @@ import (
 	"strings"
 )
 
+// debNot is what Debian has elsewhere.
+const debNot = "not " + deb
+
 // placed is where files of the project go in a package.
 type placed struct {
 	from   string // pattern of names, from the root of the project
@@ -19,14 +22,8 @@ type placed struct {
 	to     string // folder, or name where it does not end with a slash
 	mode   fs.FileMode
 	zip    bool
-	format string // of packages that it is for; "" for all
+	only   string // kind of results that it is for, debNot for all others; "" for all
 }
-
-// Formats of packages.
-const (
-	deb = "deb"
-	rpm = "rpm"
-)
 
 // layout is what is in the package of each program beside the program itself, its changelog and the licenses of others.
 var layout = map[string][]placed{
@@ -51,26 +48,26 @@ var layout = map[string][]placed{
 // common is what every package has of its program, whose name is in place of %.
 var common = []placed{
 	{from: "packaging/completions/%.bash", to: "usr/share/bash-completion/completions/%", mode: 0o644},
-	{from: "packaging/completions/_%", to: "usr/share/zsh/vendor-completions/", mode: 0o644, format: deb},
-	{from: "packaging/completions/_%", to: "usr/share/zsh/site-functions/", mode: 0o644, format: rpm},
+	{from: "packaging/completions/_%", to: "usr/share/zsh/vendor-completions/", mode: 0o644, only: deb},
+	{from: "packaging/completions/_%", to: "usr/share/zsh/site-functions/", mode: 0o644, only: debNot},
 	{from: "packaging/completions/%.fish", to: "usr/share/fish/vendor_completions.d/", mode: 0o644},
 	{from: "packaging/copyright", to: "usr/share/doc/%/", mode: 0o644},
-	{from: "packaging/lintian/%", to: "usr/share/lintian/overrides/", mode: 0o644, format: deb},
-	{from: "CHANGELOG.md", to: "usr/share/doc/%/", mode: 0o644, format: rpm},
+	{from: "packaging/lintian/%", to: "usr/share/lintian/overrides/", mode: 0o644, only: deb},
+	{from: "CHANGELOG.md", to: "usr/share/doc/%/", mode: 0o644, only: debNot},
 }
 
 // optional are files of which there may be none.
 var optional = regexp.MustCompile(`^packaging/(prometheus|grafana)/|\.5$`)
 
 // stage lays the files of a package out in a folder, with modes and times that do not depend on those of the checkout.
-func (r *release) stage(root, program, format, binaries string) error {
+func (r *release) stage(root, program, kind, binaries string) error {
 	list := append([]placed{{from: filepath.Join(binaries, program), to: "usr/bin/", mode: 0o755}}, layout[program]...)
 	for _, p := range common {
 		p.from, p.to = strings.ReplaceAll(p.from, "%", program), strings.ReplaceAll(p.to, "%", program)
 		list = append(list, p)
 	}
 	for _, p := range list {
-		if p.format != "" && p.format != format {
+		if p.only != "" && (p.only == deb) != (kind == deb) {
 			continue
 		}
 		if err := r.place(root, p); err != nil {
@@ -78,7 +75,7 @@ func (r *release) stage(root, program, format, binaries string) error {
 		}
 	}
 	doc := filepath.Join(root, "usr/share/doc", program)
-	if format == deb {
+	if kind == deb {
 		log, err := r.changelog(program)
 		if err != nil {
 			return err
