@@ -18,6 +18,7 @@ import (
 
 	"devlxd/admin"
 	"devlxd/fault"
+	"devlxd/internal/lxdapi"
 	"devlxd/peer"
 	"devlxd/registry"
 	"devlxd/server"
@@ -38,7 +39,7 @@ type daemonConfig struct {
 	// Limits are the quotas of a container, see server.Options.Limits.
 	Limits registry.Limits
 	// Source is the daemon that is mirrored; nil: containers come from the store in StateDir.
-	Source *lxd.Address
+	Source *lxdapi.Address
 	// ProofAlways demands the pid namespace of every peer, see peer.Options.PidNSAlways.
 	ProofAlways bool
 	// Discover are the runtimes whose running containers are found, see package source/discover.
