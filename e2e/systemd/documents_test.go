@@ -96,12 +96,8 @@ func runDocument(t *testing.T, path string, steps []markdown.Step) {
 		t.Fatal(err)
 	}
 	env := goEnvironment(t)
-	m := startMachine(t, func(p *plan) {
-		p.Checkout = checkout
-		for _, dir := range env {
-			p.Shared = append(p.Shared, dir)
-		}
-	})
+	shared := []string{env["GOROOT"], env["GOCACHE"], env["GOMODCACHE"]}
+	m := bootMachine(t, plan{Binary: binary, Units: "../../packaging/systemd", Checkout: checkout, Shared: shared})
 	dir := "/run/document"
 	if err := os.Mkdir(m.path(dir), 0o700); err != nil {
 		t.Fatal(err)

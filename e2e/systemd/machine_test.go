@@ -27,13 +27,18 @@ type machine struct {
 	pid int
 }
 
-// startMachine boots one, which ends with the test. The test is skipped where that cannot be done. What is in it can be changed before.
-func startMachine(t *testing.T, changes ...func(*plan)) *machine {
+// startMachine boots one with devlxd, which ends with the test. The test is skipped where that cannot be done.
+func startMachine(t *testing.T) *machine {
+	t.Helper()
+	return bootMachine(t, plan{Binary: binary, Units: "../../packaging/systemd"})
+}
+
+// bootMachine boots what is planned.
+func bootMachine(t *testing.T, p plan) *machine {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("needs root: systemd is booted in namespaces")
 	}
-	p := plan{Binary: binary, Units: "../../packaging/systemd"}
 	for _, path := range []string{"/usr/lib/systemd/systemd", "/lib/systemd/systemd"} {
 		if _, err := os.Stat(path); err == nil && p.Systemd == "" {
 			p.Systemd = path
@@ -52,9 +57,6 @@ func startMachine(t *testing.T, changes ...func(*plan)) *machine {
 		t.Fatal(err)
 	}
 	p.Dir = t.TempDir()
-	for _, change := range changes {
-		change(&p)
-	}
 	m := &machine{t: t}
 	m.spawn(&p, makeCgroup(t))
 	if err := m.await(); err != nil {

@@ -4,8 +4,7 @@
 //
 // systemd is pid 1 of namespaces of its own, on the host's root file system with a
 // layer in memory over it, in a cgroup of its own. The commands of the documents are
-// run on such machines too. Containers are started by services
-// of it. Nothing of it outlives the test, and nothing of the host is changed.
+// run on such machines too. Containers are started by services of it. Nothing of it outlives the test, and nothing of the host is changed.
 package systemd
 
 import (
