@@ -87,6 +87,7 @@ type entry struct {
 	// told is the life of which the daemon was told that its guest is toldReady. What is read may be of before that.
 	told      *registry.Binding
 	toldReady bool
+	unsure    bool // whether the daemon has heard that: its answer did not come
 }
 
 var _ source.Writer = (*Mirror)(nil)
