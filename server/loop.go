@@ -54,6 +54,8 @@ type loop struct {
 	served  int           // those at the beginning of runq that had their turn
 	blocked []*group      // with connections that wait for more than their turn
 	retried time.Duration // of clock, when they were looked at last
+	lagging []*group      // with subscribers whose socket was full
+	lagAt   uint32        // tick at which they were looked at last
 
 	claims   claims
 	work     int      // units of work in this pass: requests, frames and the like
@@ -303,6 +305,7 @@ func (l *loop) onTick() {
 		l.wheel.advance(uint32(n), func(c *conn) { l.guard(c, func() { l.due(c) }) })
 	}
 	l.retryBlocked()
+	l.measureLag()
 	switch {
 	case l.acceptPaused:
 		l.resumeAccept()
