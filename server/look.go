@@ -4,6 +4,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"devlxd/registry"
 )
 
@@ -16,6 +18,7 @@ type looks struct {
 	sync.Mutex
 	at    [2]time.Duration // on the clock of the server: of the older and of the newer mark
 	total [2]mark          // of the whole server
+	cpu   [2]time.Duration // of the process
 
 	scored time.Duration // when scores were brought up to date
 }
@@ -47,13 +50,23 @@ func (k *looks) lookAt(a *account) *look {
 }
 
 // move makes the newer marks the older ones where those are old enough, and reports whether new ones are to be made; k is held.
-func (k *looks) move(now time.Duration, total mark) bool {
+func (k *looks) move(now, cpu time.Duration, total mark) bool {
 	if now-k.at[1] < lookApart && k.at[1] != 0 {
 		return false
 	}
 	k.at = [2]time.Duration{k.at[1], now}
 	k.total = [2]mark{k.total[1], total}
+	k.cpu = [2]time.Duration{k.cpu[1], cpu}
 	return true
+}
+
+// processTime is the CPU time of the process, of all of its threads.
+func processTime() time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		return 0 // it cannot fail with these arguments
+	}
+	return time.Duration(unix.TimevalToNsec(u.Utime) + unix.TimevalToNsec(u.Stime))
 }
 
 // totalMark is what the whole server has had.

@@ -145,6 +145,9 @@ func resultLabel(r peer.Reject) string {
 // Connections is the number of open guest connections.
 func (s *Server) Connections() int64 { return s.open.Load() }
 
+// ConnectionLimit is how many guest connections may be open; those beyond it wait in the backlog.
+func (s *Server) ConnectionLimit() int64 { return s.maxConnections() }
+
 // LoopConnections is how many connections each loop holds, by the number of the
 // loop. It waits for no loop, so that it also tells of one that is stuck.
 func (s *Server) LoopConnections() []int {

@@ -65,6 +65,8 @@ type Top struct {
 	Window     time.Duration // that the rates are of; it ends now
 	Totals     Figures       // of all containers and of the peers that belong to none; without Waits, Refused, Lost and Lag
 	Rates      Rates         // of all
+	CPU        time.Duration // of the process, in all
+	Cores      float64       // how many CPUs the process kept busy in Window
 	Containers []TopContainer
 }
 
@@ -75,8 +77,8 @@ func (s *Server) Top(by Rank, limit int) Top {
 	k := &s.looks
 	k.Lock()
 	defer k.Unlock()
-	now, total := s.clock(), s.totalMark()
-	fresh := k.move(now, total)
+	now, cpu, total := s.clock(), processTime(), s.totalMark()
+	fresh := k.move(now, cpu, total)
 	best := best[ranked]{limit: limit, before: func(a, b *ranked) bool { return by.compare(a, b) < 0 }}
 	window := max(now-k.at[0], 1)
 	for c := range s.reg.All() {
@@ -90,7 +92,7 @@ func (s *Server) Top(by Rank, limit int) Top {
 	}
 	list := best.sorted()
 	t := Top{
-		At: now, Window: window, Rates: total.since(k.total[0]).per(window), Containers: make([]TopContainer, len(list)),
+		At: now, Window: window, CPU: cpu, Cores: float64(cpu-k.cpu[0]) / float64(window), Rates: total.since(k.total[0]).per(window), Containers: make([]TopContainer, len(list)),
 		Totals: Figures{Requests: total.requests, Events: total.events, Sent: total.sent, Connections: s.Connections(), Subscribers: s.Subscribers()},
 	}
 	for i := range list {

@@ -41,6 +41,8 @@ type daemonConfig struct {
 	Source *lxd.Address
 	// ProofAlways demands the pid namespace of every peer, see peer.Options.PidNSAlways.
 	ProofAlways bool
+	// PerContainer is how many containers have metrics of their own, see server.Server.SetPerContainer.
+	PerContainer int
 	// Discover are the runtimes whose running containers are found, see package source/discover.
 	Discover []discover.Runtime
 	// Confine gives privileges up for the whole process; nil: all are kept.
@@ -211,7 +213,7 @@ func (d *daemon) newAdmin(upgrades map[string]float64) {
 		gatherer.MustRegister(d.found.Collector())
 	}
 	d.admin = admin.New(admin.Options{
-		Registry: d.server.Registry(), Loading: true, Status: d.status, Quotas: d.quotas, Gatherer: gatherer,
+		Registry: d.server.Registry(), Loading: true, Status: d.status, Quotas: d.quotas, Top: d.top, Health: d.health, Gatherer: gatherer,
 		Ready: d.ready.Load, Upgrade: d.upgrade, Faults: d.faults, Log: d.cfg.Log,
 	})
 }
