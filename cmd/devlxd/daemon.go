@@ -380,16 +380,6 @@ func (d *daemon) status() admin.Status {
 	return s
 }
 
-// quotas tells the admin API what a container uses and may use.
-func (d *daemon) quotas(c *registry.Container) map[string]admin.Quota {
-	usage := d.server.Usage(c)
-	quotas := make(map[string]admin.Quota, registry.NumLimits)
-	for _, l := range registry.AllLimits() {
-		quotas[l.String()] = admin.Quota{Limit: registry.FormatLimit(usage.Limits[l]), Used: usage.InUse[l]}
-	}
-	return quotas
-}
-
 // proof says of whom the pid namespace is demanded as a second proof.
 func (d *daemon) proof() string {
 	switch {

@@ -11,6 +11,16 @@ import (
 	"devlxd/server"
 )
 
+// quotas tells the admin API what a container uses and may use.
+func (d *daemon) quotas(c *registry.Container) map[string]admin.Quota {
+	usage := d.server.Usage(c)
+	quotas := make(map[string]admin.Quota, registry.NumLimits)
+	for _, l := range registry.AllLimits() {
+		quotas[l.String()] = admin.Quota{Limit: registry.FormatLimit(usage.Limits[l]), Used: usage.InUse[l]}
+	}
+	return quotas
+}
+
 // top tells the admin API what the daemon does and for whom.
 func (d *daemon) top(by admin.TopSort, limit int) admin.Top {
 	rank, _ := server.ParseRank(string(by)) // TestTopSorts

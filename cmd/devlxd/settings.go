@@ -62,13 +62,13 @@ func (s *settings) bind(cmd *cobra.Command) {
 		{Name: "run-dir", Value: defaultRunDir, env: "DEVLXD_RUN_DIR", usage: "directory of the sockets"},
 		{Name: "state-dir", Value: defaultStateDir, env: "DEVLXD_STATE_DIR", usage: "directory of the store and the images"},
 		{Name: "metrics", Value: defaultMetrics, env: "DEVLXD_METRICS", usage: "address of the Prometheus metrics, or off"},
-		{Name: "metrics-per-container", Value: "0", env: "DEVLXD_METRICS_PER_CONTAINER", usage: "how many containers, the busiest, have metrics of their own"},
 		{Name: "dialect", Value: server.DialectDocument.String(), env: "DEVLXD_DIALECT", usage: "whose bodies and texts guests see: document, lxd or incus"},
 		{Name: "identity-proof", Value: proofAuto, env: "DEVLXD_IDENTITY_PROOF", usage: "when guests are told apart by their pid namespace too: auto or always"},
 		{Name: "privileges", Value: privilegesDrop, env: "DEVLXD_PRIVILEGES", usage: "what becomes of the capabilities that serving does not need: drop or keep"},
 		{Name: "discover", Value: "", env: "DEVLXD_DISCOVER", usage: "runtimes whose running containers are found by themselves, with commas: lxc, nspawn, podman"},
 		{Name: "limits", Value: "", env: "DEVLXD_LIMITS", usage: "quotas of a container, QUOTA=VALUE,... in place of " + defaultLimits()},
 		{Name: "source", Value: sourceStore, env: "DEVLXD_SOURCE", usage: "where containers come from: store, lxd[:SOCKET] or incus[:SOCKET]"},
+		{Name: "metrics-per-container", Value: "0", env: "DEVLXD_METRICS_PER_CONTAINER", usage: "how many containers, the busiest, have metrics of their own"},
 	}
 	for i := range s.values {
 		v := &s.values[i]
