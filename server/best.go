@@ -12,13 +12,13 @@ type best[T any] struct {
 	list   []T
 }
 
-// add keeps x if it is among the first.
-func (h *best[T]) add(x T) {
+// add keeps a copy of x if it is among the first.
+func (h *best[T]) add(x *T) {
 	switch {
 	case len(h.list) < h.limit:
-		heap.Push(h, x)
-	case h.before(&x, &h.list[0]):
-		h.list[0] = x
+		heap.Push(h, *x)
+	case h.before(x, &h.list[0]):
+		h.list[0] = *x
 		heap.Fix(h, 0)
 	}
 }

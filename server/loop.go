@@ -35,6 +35,7 @@ type loop struct {
 	out      []byte            // answers gathered in this turn
 	sent     int               // bytes written in this turn of a connection
 	answered uint64            // requests answered in this turn
+	owed     uint64            // of them, those that are yet to be counted in the account, see settleAnswers
 	req      httpparse.Request // the request being answered
 	route    route             // its route
 	param    []byte            // backs its decoded parameter

@@ -100,8 +100,9 @@ func (s *Server) busiest(n int) []scored {
 	busy := best[scored]{limit: n, before: func(a, b *scored) bool {
 		return cmp.Or(cmp.Compare(b.rank, a.rank), strings.Compare(a.name, b.name)) < 0
 	}}
+	var x scored // one for all, as it is on the heap
 	for c := range s.reg.All() {
-		x := scored{name: c.Name()}
+		x = scored{name: c.Name()}
 		if a := existingAccount(c.Binding()); a != nil {
 			x.Figures, x.look = a.figures(), k.lookAt(a)
 			x.look.score = x.look.score*decay + float64(x.Requests-x.look.scored)
@@ -112,7 +113,7 @@ func (s *Server) busiest(n int) []scored {
 			}
 			x.look.shown = false
 		}
-		busy.add(x)
+		busy.add(&x)
 	}
 	for i := range busy.list {
 		if l := busy.list[i].look; l != nil {

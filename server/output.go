@@ -66,6 +66,7 @@ func (p *pending) release() {
 // becomes pending. It returns false when c was closed.
 func (l *loop) push(c *conn) bool {
 	defer func() { l.out = l.out[:0] }()
+	l.settleAnswers(c)
 	if len(l.out) == 0 {
 		return true
 	}

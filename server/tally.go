@@ -30,7 +30,15 @@ func (l *loop) excessOf(a *account) *excess {
 func (l *loop) countAnswer(c *conn, r route, status int) {
 	l.stats.requests[r][statusIndex(status)].Add(1)
 	if c.group != nil {
-		c.group.account.requests.Add(1)
+		l.owed++
+	}
+}
+
+// settleAnswers counts the answers that were gathered for c in its account: at once, as pipelined requests are many.
+func (l *loop) settleAnswers(c *conn) {
+	if l.owed > 0 {
+		c.group.account.requests.Add(l.owed)
+		l.owed = 0
 	}
 }
 
