@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"devlxd/internal/lxdapi"
 )
 
 // link is what is known of the connection to the daemon.
@@ -167,7 +169,7 @@ func reasonOf(err error) lossReason {
 		return lossEnded
 	case errors.Is(err, ErrSilent):
 		return lossSilent
-	case errors.Is(err, ErrAnswer):
+	case errors.Is(err, lxdapi.ErrAnswer):
 		return lossAnswer
 	}
 	return lossOther
