@@ -123,8 +123,11 @@ type Server struct {
 	refusals  refusals
 	open      atomic.Int64 // connections of all loops
 	strangers account      // of the peers that belong to no container
-	started   time.Time
-	made      time.Time // zero of clock
+	looks     looks        // at the accounts of all
+
+	perContainer atomic.Int64 // see SetPerContainer
+	started      time.Time
+	made         time.Time // zero of clock
 
 	bodies    atomic.Pointer[[2][]byte] // GET /1.0 by state: started, ready
 	farewells [numCloseReasons]farewell

@@ -187,7 +187,7 @@ func (m *Mirror) keep(ctx context.Context) {
 			m.disconnected(errSuspended)
 			return
 		}
-		m.counts.lost(err)
+		m.counts.losses[reasonOf(err)].Add(1)
 		m.disconnected(err)
 		m.faults.Enter(fault.MirrorLost, "source", m.opts.Address.String(), "error", err)
 		// A daemon that drops each session once it was listed is not listed all the time.

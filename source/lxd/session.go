@@ -166,7 +166,7 @@ func (s *session) read(ctx context.Context, t task) error {
 		s.m.remove(t.key)
 		return nil
 	case err != nil:
-		s.m.counts.reads[readFailed].Add(1)
+		s.m.counts.failed(&s.m.counts.reads, err)
 		return err
 	}
 	s.m.counts.reads[readDone].Add(1)
@@ -184,7 +184,7 @@ func (s *session) readInstances(ctx context.Context) error {
 		}
 	})
 	if err != nil {
-		s.m.counts.lists[readFailed].Add(1)
+		s.m.counts.failed(&s.m.counts.lists, err)
 		return err
 	}
 	s.m.counts.lists[readDone].Add(1)
