@@ -59,7 +59,7 @@ var common = []placed{
 }
 
 // optional are files of which there may be none.
-var optional = regexp.MustCompile(`^packaging/config\.yaml$|\.5$`)
+var optional = regexp.MustCompile(`\.5$`)
 
 // stage lays the files of a package out in a folder, with modes and times that do not depend on those of the checkout.
 func (r *release) stage(root, program, kind, binaries string) error {
