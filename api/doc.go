@@ -10,6 +10,8 @@
 //   - x-any-request: responses that every request may get, whatever its path;
 //   - x-unknown-path, x-other-method: responses to a path that is not listed, and to a
 //     method that the path does not list; x-as-get names the methods that are taken for GET;
+//   - x-strict-query: a parameter that is not listed is refused; x-first-value: of a
+//     request body the first JSON value is read, and nothing behind it;
 //   - x-stream: lines, x-messages: the schema is that of each line of a stream without
 //     end, and of each message of a websocket.
 package api

@@ -174,7 +174,7 @@ func (d *document) candidates(x *Exchange) (list []candidate) {
 		}
 	}
 	path, _, _ := strings.Cut(x.Target, "?")
-	if scheme, rest, ok := strings.Cut(path, "://"); ok && scheme == "http" {
+	if scheme, rest, ok := strings.Cut(path, "://"); ok && strings.EqualFold(scheme, "http") {
 		_, path, _ = strings.Cut(rest, "/") // the absolute form of RFC 9112 §3.2.2
 		path = "/" + path
 	}
@@ -193,8 +193,10 @@ func (d *document) candidates(x *Exchange) (list []candidate) {
 		addGeneral("x-unknown-path")
 	default:
 		operation := func(method string) bool {
-			op := d.child(item, strings.ToLower(method))
-			if slices.Contains(methods, strings.ToLower(method)) && op.node != nil {
+			// RFC 9110 §9.1: "The method token is case-sensitive".
+			lower := strings.ToLower(method)
+			op := d.child(item, lower)
+			if lower != method && slices.Contains(methods, lower) && op.node != nil {
 				add(candidate{label: method + " " + name, operation: op, path: item}, d.child(op, "responses"))
 				return true
 			}

@@ -17,7 +17,7 @@ import (
 const maxRecord = 1 << 20
 
 // Recorder takes what goes over one connection, and has it checked when the
-// connection has ended. Safe for concurrent use.
+// connection has ended. Safe for concurrent use; a nil one takes nothing.
 type Recorder struct {
 	checker *Checker
 	dialect string
@@ -45,6 +45,9 @@ func (c *Checker) Record(dialect string) *Recorder { return &Recorder{checker: c
 
 // Sent takes bytes that went to the server.
 func (r *Recorder) Sent(p []byte) {
+	if r == nil {
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.requests.add(p)
@@ -52,6 +55,9 @@ func (r *Recorder) Sent(p []byte) {
 
 // Received takes bytes that came from the server.
 func (r *Recorder) Received(p []byte) {
+	if r == nil {
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.answers.add(p)
@@ -60,6 +66,9 @@ func (r *Recorder) Received(p []byte) {
 // End checks all answers that came. What is wrong is in [Checker.Failures]. A
 // second call does nothing.
 func (r *Recorder) End() {
+	if r == nil {
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.done {
