@@ -18,6 +18,7 @@ import (
 
 	"devlxd/admin"
 	"devlxd/fault"
+	"devlxd/internal/lxdapi"
 	"devlxd/peer"
 	"devlxd/registry"
 	"devlxd/server"
@@ -38,7 +39,7 @@ type daemonConfig struct {
 	// Limits are the quotas of a container, see server.Options.Limits.
 	Limits registry.Limits
 	// Source is the daemon that is mirrored; nil: containers come from the store in StateDir.
-	Source *lxd.Address
+	Source *lxdapi.Address
 	// ProofAlways demands the pid namespace of every peer, see peer.Options.PidNSAlways.
 	ProofAlways bool
 	// Discover are the runtimes whose running containers are found, see package source/discover.
@@ -201,8 +202,16 @@ func (d *daemon) newAdmin(upgrades map[string]float64) {
 		ConstLabels: prometheus.Labels{"version": version, "revision": revision(), "goversion": goVersion()},
 	})
 	build.Set(1)
+	ready := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "devlxd_ready", Help: "Whether guests are served, as /readyz says it: 0 while containers are loaded, and once the daemon is ending.",
+	}, func() float64 {
+		if d.ready.Load() {
+			return 1
+		}
+		return 0
+	})
 	d.upgrades = upgradeCounter(upgrades)
-	gatherer.MustRegister(d.server.Collector(), d.faults.Collector(), build, d.upgrades, collectors.NewGoCollector(),
+	gatherer.MustRegister(d.server.Collector(), d.faults.Collector(), build, ready, d.upgrades, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if d.mirror != nil {
 		gatherer.MustRegister(d.mirror.Collector())

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlxd/admin"
+	"devlxd/internal/lxdapi"
 	"devlxd/registry"
 	"devlxd/source"
 	"devlxd/source/lxd"
@@ -31,11 +32,11 @@ type origin interface {
 }
 
 // parseSource reads --source; nil is the embedded store.
-func parseSource(text string) (*lxd.Address, error) {
+func parseSource(text string) (*lxdapi.Address, error) {
 	if text == sourceStore {
 		return nil, nil
 	}
-	a, err := lxd.ParseAddress(text)
+	a, err := lxdapi.ParseAddress(text)
 	if err != nil {
 		return nil, fmt.Errorf("--source: unknown value %q: use %s, lxd[:SOCKET] or incus[:SOCKET] with the absolute path of a socket", text, sourceStore)
 	}

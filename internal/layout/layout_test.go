@@ -27,7 +27,7 @@ var allowed = map[string][]string{
 	"cloudinit":       {},
 	"source":          {"registry"},
 	"source/store":    {"fault", "registry", "source"},
-	"source/lxd":      {"fault", "registry", "source"},
+	"source/lxd":      {"fault", "internal/lxdapi", "registry", "source"},
 	"source/discover": {"source"},
 	"fault":           {},
 	"admin":           {"fault", "registry", "source"},
