@@ -255,3 +255,26 @@ func (c *Checker) Failures() []error {
 	c.failures = nil
 	return failures
 }
+
+// Properties returns the members that the named schema of components has in
+// any dialect, sorted, and those of them that are required.
+func (c *Checker) Properties(schema string) (all, required []string) {
+	for _, d := range c.documents {
+		s := d.child(d.root(), "components", "schemas", schema)
+		properties, _ := s.node["properties"].(map[string]any)
+		for name := range properties {
+			if !slices.Contains(all, name) {
+				all = append(all, name)
+			}
+		}
+		names, _ := s.node["required"].([]any)
+		for _, name := range names {
+			if text, ok := name.(string); ok && !slices.Contains(required, text) {
+				required = append(required, text)
+			}
+		}
+	}
+	slices.Sort(all)
+	slices.Sort(required)
+	return all, required
+}

@@ -17,18 +17,18 @@ type Covered struct {
 
 // Run runs the tests, and fails if they all ran and were good but left
 // something unseen, or if something undocumented was found that no test has
-// reported.
+// reported. Without root, which some tests need, nothing has to be seen.
 func (c Covered) Run() int {
 	code := c.M.Run()
 	for _, err := range c.Checker.Failures() {
-		fmt.Println("not documented:", err)
+		fmt.Fprintln(os.Stderr, "not documented:", err)
 		code = max(code, 1)
 	}
-	if code != 0 || partial() {
+	if code != 0 || partial() || os.Getuid() != 0 {
 		return code
 	}
 	for _, line := range c.Checker.Unseen(c.Excused) {
-		fmt.Fprintln(os.Stdout, "not covered:", line)
+		fmt.Fprintln(os.Stderr, "not covered:", line)
 		code = 1
 	}
 	return code

@@ -138,12 +138,16 @@ func readAnswer(from *bufio.Reader, req *http.Request, x *Exchange, full bool) b
 func messages(frames []byte) (list [][]byte) {
 	from := bytes.NewReader(frames)
 	for {
-		frame, err := ws.ReadFrame(from)
-		if err != nil {
+		header, err := ws.ReadHeader(from)
+		if err != nil || header.Length > int64(from.Len()) {
 			return list
 		}
-		if frame.Header.OpCode == ws.OpText {
-			list = append(list, frame.Payload)
+		payload := make([]byte, header.Length)
+		if _, err := io.ReadFull(from, payload); err != nil {
+			return list
+		}
+		if header.OpCode == ws.OpText {
+			list = append(list, payload)
 		}
 	}
 }

@@ -32,12 +32,12 @@ var allowed = map[string][]string{
 	"fault":           {},
 	"admin":           {"fault", "registry", "source"},
 	"admin/client":    {"admin", "registry", "source"},
+	"server":          {"fault", "registry", "peer", "httpparse", "ws", "cloudinit", "source", "internal/fdpass"},
 	"api":             {},
 	"api/apitest":     {"api"},
 	"guest":           {},
 	// The recipe of docs/guest.md.
 	"docs/recipes/go":    {"guest"},
-	"server":             {"fault", "registry", "peer", "httpparse", "ws", "cloudinit", "source", "internal/fdpass"},
 	"internal/cgroup2":   {},
 	"internal/fdpass":    {},
 	"internal/lxdapi":    {},
