@@ -28,15 +28,6 @@ const (
 var optionalMetrics = []string{
 	"devlxd_config_reloads_total",
 	"devlxd_config_last_reload_success_timestamp_seconds",
-	"devlxd_container_requests_total",
-	"devlxd_container_connections",
-	"devlxd_container_subscribers",
-	"devlxd_container_events_sent_total",
-	"devlxd_container_sent_bytes_total",
-	"devlxd_container_quota_waits_total",
-	"devlxd_container_quota_refused_total",
-	"devlxd_container_events_lost_total",
-	"devlxd_container_subscriber_lag_events",
 	"devlxd_log_suppressed_total",
 }
 

@@ -331,6 +331,7 @@ func (l *loop) close(c *conn, reason CloseReason) {
 		return
 	}
 	c.state = stateClosed
+	l.settleAnswers(c)
 	l.stats.closed[reason].Add(1)
 	l.wheel.unlink(c)
 	l.unsubscribe(c, reason)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -21,6 +22,9 @@ const (
 	defaultStateDir = "/var/lib/devlxd"
 	defaultMetrics  = "127.0.0.1:9778"
 )
+
+// maxPerContainer bounds --metrics-per-container: each container has 17 series, and a Prometheus has to hold them.
+const maxPerContainer = 10_000
 
 // Values of --identity-proof.
 const (
@@ -64,6 +68,7 @@ func (s *settings) bind(cmd *cobra.Command) {
 		{Name: "discover", Value: "", env: "DEVLXD_DISCOVER", usage: "runtimes whose running containers are found by themselves, with commas: lxc, nspawn, podman"},
 		{Name: "limits", Value: "", env: "DEVLXD_LIMITS", usage: "quotas of a container, QUOTA=VALUE,... in place of " + defaultLimits()},
 		{Name: "source", Value: sourceStore, env: "DEVLXD_SOURCE", usage: "where containers come from: store, lxd[:SOCKET] or incus[:SOCKET]"},
+		{Name: "metrics-per-container", Value: "0", env: "DEVLXD_METRICS_PER_CONTAINER", usage: "how many containers, the busiest, have metrics of their own"},
 	}
 	for i := range s.values {
 		v := &s.values[i]
@@ -95,6 +100,9 @@ func (s *settings) resolve() ([]setting, error) {
 	}
 	if p := s.value("privileges"); p != privilegesDrop && p != privilegesKeep {
 		return nil, usageError(fmt.Errorf("--privileges: unknown value %q: use %s or %s", p, privilegesDrop, privilegesKeep))
+	}
+	if n, err := strconv.ParseUint(s.value("metrics-per-container"), 10, 31); err != nil || n > maxPerContainer {
+		return nil, usageError(fmt.Errorf("--metrics-per-container: %q is not a number of containers: use 0 to %d", s.value("metrics-per-container"), maxPerContainer))
 	}
 	if _, err := registry.ParseLimits(s.value("limits")); err != nil {
 		return nil, usageError(fmt.Errorf("--limits: %w", err))
@@ -157,7 +165,11 @@ func (s *settings) daemonConfig(log *slog.Logger) (daemonConfig, error) {
 	if err != nil {
 		return daemonConfig{}, err
 	}
-	cfg := daemonConfig{Limits: limits, Source: source, Discover: runtimes, Metrics: s.value("metrics"), Dialect: dialect, Loops: s.loops, ProofAlways: s.value("identity-proof") == proofAlways, Log: log}
+	perContainer, err := strconv.Atoi(s.value("metrics-per-container"))
+	if err != nil {
+		return daemonConfig{}, err
+	}
+	cfg := daemonConfig{PerContainer: perContainer, Limits: limits, Source: source, Discover: runtimes, Metrics: s.value("metrics"), Dialect: dialect, Loops: s.loops, ProofAlways: s.value("identity-proof") == proofAlways, Log: log}
 	for dir, name := range map[*string]string{&cfg.RunDir: "run-dir", &cfg.StateDir: "state-dir"} {
 		if *dir, err = filepath.Abs(s.value(name)); err != nil {
 			return daemonConfig{}, err

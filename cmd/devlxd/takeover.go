@@ -231,6 +231,7 @@ func (d *daemon) newServer() (err error) {
 	if err != nil {
 		return err
 	}
+	d.server.SetPerContainer(d.cfg.PerContainer)
 	d.server.Start()
 	if d.binder, err = server.NewBinder(d.host, d.server.Registry(), d.cfg.Log, d.faults); err != nil {
 		return err
