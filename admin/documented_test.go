@@ -13,7 +13,7 @@ import (
 func TestTypesAreDocumented(t *testing.T) {
 	for name, value := range map[string]any{
 		"Status": admin.Status{}, "TakenOver": admin.TakenOver{}, "Mirror": admin.Mirror{}, "Server": admin.ServerInfo{}, "Container": admin.Container{},
-		"ContainerState": admin.ContainerState{}, "Image": admin.Image{}, "Upgraded": admin.Upgraded{}, "Sync": admin.Response{}, "Error": admin.Response{},
+		"ContainerState": admin.ContainerState{}, "Image": admin.Image{}, "Upgraded": admin.Upgraded{}, "Sync": admin.Response{}, "Error": admin.Response{}, "Health": admin.Health{}, "Top": admin.Top{},
 	} {
 		var all, always []string
 		typ := reflect.TypeOf(value)
