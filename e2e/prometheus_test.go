@@ -328,7 +328,7 @@ func TestPrometheusScrapes(t *testing.T) {
 		{`sum(devlxd_peers_rejected_total)`, 0},
 		{`devlxd_request_duration_seconds_count`, found + missing},
 		{`devlxd_container_requests_total{container="web"}`, found + missing},
-		{`sum(devlxd_container_sent_bytes_total) - devlxd_sent_bytes_total`, 0},
+		{`sum(devlxd_container_sent_bytes_total) - sum(devlxd_sent_bytes_total)`, 0},
 		{`devlxd_containers_running`, 1},
 		{`devlxd_build_info`, 1},
 	} {
