@@ -67,6 +67,11 @@ func (s *session) load(ctx context.Context, socket string) (err error) {
 	if s.server, err = s.client.server(ctx); err != nil {
 		return err
 	}
+	if s.server.Environment.Clustered {
+		s.m.setMember(s.server.Environment.Name)
+	} else {
+		s.m.setMember("")
+	}
 	if err := s.readInstances(ctx); err != nil {
 		return err
 	}
