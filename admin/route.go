@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"devlxd/internal/logging"
 )
 
 // handler answers one method of one resource.
@@ -132,10 +134,10 @@ func (s *Server) serveAPI(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	h, err := s.route(&request{RequestCtx: ctx, server: s})
-	log := s.log.With("method", string(ctx.Method()), "path", string(ctx.URI().PathOriginal()), "uid", c.cred.Uid, "pid", c.cred.Pid)
+	log := s.log.With("method", logging.Guest(string(ctx.Method())), "path", logging.Guest(string(ctx.URI().PathOriginal())), "uid", c.cred.Uid, "pid", c.cred.Pid)
 	if err != nil {
 		sendError(ctx, err)
-		log = log.With("error", err)
+		log = log.With("error", logging.GuestError(err))
 	}
 	took := time.Since(start).Round(time.Microsecond)
 	switch code := ctx.Response.StatusCode(); {
@@ -245,7 +247,7 @@ func (s *Server) recovered(h fasthttp.RequestHandler) fasthttp.RequestHandler {
 }
 
 func (s *Server) panicked(p any) {
-	s.log.Error("panic in the admin API", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	s.log.Error("panic in the admin API", "panic", logging.Guest(fmt.Sprint(p)), "stack", string(debug.Stack()))
 }
 
 // badRequest answers what could not be parsed as a request.
@@ -256,7 +258,7 @@ func (s *Server) badRequest(ctx *fasthttp.RequestCtx, err error) {
 	} else if timeout, ok := err.(interface{ Timeout() bool }); ok && timeout.Timeout() {
 		code = http.StatusRequestTimeout
 	}
-	s.log.Debug("admin request malformed", "code", code, "error", err)
+	s.log.Debug("admin request malformed", "code", code, "error", logging.GuestError(err))
 	ctx.SetConnectionClose()
 	sendError(ctx, errorf(code, "request is malformed: %s", oneLine(err.Error())))
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"devlxd/fault"
+	"devlxd/internal/logging"
 	"devlxd/registry"
 	"devlxd/source"
 )
@@ -151,7 +152,7 @@ func (s *Server) newHTTP(h fasthttp.RequestHandler) *fasthttp.Server {
 type httpLog struct{ log *slog.Logger }
 
 func (l httpLog) Printf(format string, args ...any) {
-	l.log.Debug("admin connection", "detail", fmt.Sprintf(format, args...))
+	l.log.Debug("admin connection", "detail", logging.Guest(fmt.Sprintf(format, args...)))
 }
 
 // Serve serves the admin API on ln, a listener of unix sockets, until

@@ -25,10 +25,16 @@ const (
 	typeRaw  = "application/octet-stream"
 )
 
+// answer counts the answer to a request.
+func (l *loop) answer(r route, status int) {
+	l.stats.answer(r, status)
+	l.code = status
+}
+
 // startHead gathers the status line and the fields that every answer has, and
 // counts the answer.
 func (l *loop) startHead(c *conn, status int, v versionPolicy) {
-	l.stats.answer(l.route, status)
+	l.answer(l.route, status)
 	l.answered++
 	l.out = httpparse.AppendStatus(l.out, status)
 	l.out = l.date.Append(l.out, l.now)

@@ -18,6 +18,7 @@ import (
 
 	"devlxd/admin"
 	"devlxd/fault"
+	"devlxd/internal/logging"
 	"devlxd/peer"
 	"devlxd/registry"
 	"devlxd/server"
@@ -56,6 +57,7 @@ type daemon struct {
 	lock    *os.File // of the run directory
 	host    *peer.Host
 	faults  *fault.Board
+	lines   *logging.Limiter // of what guests cause
 	server  *server.Server
 	binder  *server.Binder
 	origin  origin
@@ -102,7 +104,7 @@ func (d *daemon) MetricsAddress() string {
 // ctx ends before that, nothing is left running.
 func startDaemon(ctx context.Context, cfg daemonConfig) (*daemon, error) {
 	d := &daemon{
-		cfg: cfg, started: time.Now(), faults: fault.NewBoard(cfg.Log, nil), failed: make(chan error, 4), replaced: make(chan struct{}),
+		cfg: cfg, started: time.Now(), faults: fault.NewBoard(cfg.Log, nil), lines: logging.NewLimiter(cfg.Log, nil), failed: make(chan error, 4), replaced: make(chan struct{}),
 	}
 	d.life, d.endLife = context.WithCancel(context.WithoutCancel(ctx))
 	if d.cfg.UpgradeTimes == (upgradeTimes{}) {
@@ -336,6 +338,7 @@ func (d *daemon) Shutdown(ctx context.Context) error {
 	if d.host != nil {
 		errs = append(errs, d.host.Close())
 	}
+	d.lines.Sum()
 	if d.lock != nil {
 		errs = append(errs, d.lock.Close())
 	}

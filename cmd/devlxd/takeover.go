@@ -226,13 +226,13 @@ func (d *daemon) newServer() (err error) {
 	}
 	d.logProbe()
 	d.server, err = server.New(server.Options{
-		Dialect: d.cfg.Dialect, Loops: d.cfg.Loops, Limits: d.cfg.Limits, Host: d.host, Log: d.cfg.Log, Faults: d.faults, StateSet: d.stateSet,
+		Dialect: d.cfg.Dialect, Loops: d.cfg.Loops, Limits: d.cfg.Limits, Host: d.host, Log: d.cfg.Log, Lines: d.lines, Faults: d.faults, StateSet: d.stateSet,
 	})
 	if err != nil {
 		return err
 	}
 	d.server.Start()
-	if d.binder, err = server.NewBinder(d.host, d.server.Registry(), d.cfg.Log, d.faults); err != nil {
+	if d.binder, err = server.NewBinder(d.host, d.server.Registry(), d.cfg.Log, d.faults, d.lines); err != nil {
 		return err
 	}
 	d.newMirror()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"devlxd/fault"
+	"devlxd/internal/logging"
 	"devlxd/registry"
 	"devlxd/source"
 )
@@ -41,7 +42,9 @@ type Options struct {
 	Privileged func()
 	Faults     *fault.Board // nil: one that logs
 	Log        *slog.Logger // nil: silent
-	Times      Times        // zero: DefaultTimes
+	// Lines logs what guests cause; nil: one that logs to Log.
+	Lines *logging.Limiter
+	Times Times // zero: DefaultTimes
 	// Getenv finds the default socket; nil: os.Getenv.
 	Getenv func(string) string
 
@@ -91,6 +94,9 @@ func New(o Options) *Mirror {
 	}
 	if o.Faults == nil {
 		o.Faults = fault.NewBoard(o.Log, nil)
+	}
+	if o.Lines == nil {
+		o.Lines = logging.NewLimiter(o.Log, nil)
 	}
 	if o.Times == (Times{}) {
 		o.Times = DefaultTimes()

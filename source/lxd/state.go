@@ -2,11 +2,13 @@ package lxd
 
 import (
 	"context"
+	"log/slog"
 	"maps"
 	"strconv"
 	"sync"
 	"time"
 
+	"devlxd/internal/logging"
 	"devlxd/registry"
 )
 
@@ -103,6 +105,6 @@ func (s *session) forwardOne(ctx context.Context, b *registry.Binding) bool {
 		return true
 	}
 	m.counts.states[stateFailed].Add(1)
-	m.log.Warn("state of a guest was not forwarded", "container", name, "error", err)
+	m.opts.Lines.Log(logging.QuotaOf(b.Container()), slog.LevelWarn, "state of a guest was not forwarded", "source", m.opts.Address.Kind.String(), "container", name, "error", logging.GuestError(err))
 	return false
 }
