@@ -78,6 +78,7 @@ func (s *Server) table() []route {
 		resource("metrics", get(s.showMetrics)),
 		resource("1.0", get(s.info)),
 		resource("1.0/status", get(s.status)),
+		resource("1.0/log-level", get(s.showLogLevel), handler{method: http.MethodPut, serve: s.setLogLevel, body: true}),
 		resource("1.0/upgrade", upgrade),
 		held("1.0/containers", get(s.listContainers, "recursion", "summary"), change(http.MethodPost, s.addContainer)),
 		held("1.0/containers/{}", get(s.showContainer), change(http.MethodDelete, s.removeContainer)),

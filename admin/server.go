@@ -62,6 +62,8 @@ type Options struct {
 	// Upgrade replaces the process by another binary; "" is the one that it runs. It returns when the new process serves, or with the reason why
 	// this one goes on. nil refuses it with 501.
 	Upgrade func(ctx context.Context, binary string) (Upgraded, error)
+	// LogLevel is the level of the daemon's log. nil refuses to show and to change it with 501.
+	LogLevel LogLevel
 	// Faults is told when connections cannot be accepted. nil: one that logs to
 	// Log.
 	Faults *fault.Board

@@ -18,7 +18,7 @@ import (
 	"devlxd/source/store"
 )
 
-// sourceStore is the value of --source for the embedded store.
+// sourceStore is what the embedded store is called.
 const sourceStore = "store"
 
 // origin is where the containers come from.
@@ -28,18 +28,6 @@ type origin interface {
 	Suspend() error
 	Resume() error
 	Close() error
-}
-
-// parseSource reads --source; nil is the embedded store.
-func parseSource(text string) (*lxd.Address, error) {
-	if text == sourceStore {
-		return nil, nil
-	}
-	a, err := lxd.ParseAddress(text)
-	if err != nil {
-		return nil, fmt.Errorf("--source: unknown value %q: use %s, lxd[:SOCKET] or incus[:SOCKET] with the absolute path of a socket", text, sourceStore)
-	}
-	return &a, nil
 }
 
 // openOrigin fills the registry and binds the containers that run. For a mirror it waits until the daemon is there.

@@ -40,7 +40,7 @@ func ParseFormat(text string) (Format, error) {
 			return f, nil
 		}
 	}
-	return 0, fmt.Errorf("%w: %q", errFormat, text)
+	return 0, fmt.Errorf("unknown format %q: %w", text, errFormat)
 }
 
 // JournalVariable is set by systemd for what it connects to the journal (systemd.exec(5), "$JOURNAL_STREAM").

@@ -22,7 +22,7 @@ func ParseLevel(text string) (slog.Level, error) {
 			return level, level.UnmarshalText([]byte(name))
 		}
 	}
-	return 0, fmt.Errorf("%w: %q", errLevel, text)
+	return 0, fmt.Errorf("unknown level %q: %w", text, errLevel)
 }
 
 // FormatLevel is the inverse of ParseLevel.
