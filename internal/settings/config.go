@@ -1,7 +1,6 @@
 package settings
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -67,7 +66,7 @@ func setStateDir(c *Config, text string) (err error) {
 
 func directory(text string) (string, error) {
 	if text == "" {
-		return "", errors.New("is empty: give a directory")
+		return "", errEmpty
 	}
 	return filepath.Abs(text)
 }
@@ -112,7 +111,7 @@ func setLoops(c *Config, text string) (err error) {
 func number(text string, least, most int) (int, error) {
 	n, err := strconv.Atoi(text)
 	if err != nil || n < least || n > most {
-		return 0, fmt.Errorf("%q is no whole number from %d to %d", text, least, most)
+		return 0, fmt.Errorf("%q is no whole number from %d to %d: give one", text, least, most)
 	}
 	return n, nil
 }

@@ -13,6 +13,17 @@ var (
 	errMissing    = errors.New("no such file: make it, or leave it out")
 )
 
+// errEmpty: a directory has no name.
+var errEmpty = errors.New("is empty: give a directory")
+
+// about says which setting is wrong.
+func about(name string, err error) error {
+	if errors.Is(err, errEmpty) {
+		return fmt.Errorf("%s %w", name, err)
+	}
+	return fmt.Errorf("%s: %w", name, err)
+}
+
 // Problem is one mistake in a configuration file.
 type Problem struct {
 	File string

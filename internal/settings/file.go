@@ -180,7 +180,7 @@ func (r *reader) value(s *Setting, p *ast.MappingValueNode) {
 	}
 	at := ast.Node(p.Key)
 	if err != nil {
-		r.wrong(at, "%s: %v", s.Key, err)
+		r.wrong(at, "%v", about(s.Key, err))
 		return
 	}
 	r.file.values[s.Key] = fileValue{text, at.GetToken().Position.Line}

@@ -63,7 +63,7 @@ func Resolve(in Input) (Values, *Config, error) {
 			return nil, nil, err
 		}
 		if err := s.set(c, v.Text); err != nil {
-			return nil, nil, fmt.Errorf("%s: %w", source(&s, v.From), err)
+			return nil, nil, about(source(&s, v.From), err)
 		}
 	}
 	if c.perContainer {

@@ -67,9 +67,9 @@ func TestFile(t *testing.T) {
 		{"a number for a text", "run-dir: 5\n", `F:1: run-dir: has to be text: put it in quotes`},
 		{"a mapping for a text", "dialect:\n  lxd: true\n", `F:1: dialect: has to be text: put it in quotes`},
 		{"no value", "dialect:\n", `F:1: dialect: has no value: give one, or put # before the line`},
-		{"an empty value", "run-dir: ''\n", `F:1: run-dir: is empty: give a directory`},
+		{"an empty value", "run-dir: ''\n", `F:1: run-dir is empty: give a directory`},
 		{"a text for a number", "loops: many\n", `F:1: loops: has to be a whole number, in plain decimal digits`},
-		{"a number out of range", "loops: -1\n", `F:1: loops: "-1" is no whole number from 0 to 1024`},
+		{"a number out of range", "loops: -1\n", `F:1: loops: "-1" is no whole number from 0 to 1024: give one`},
 		{"an octal number", "loops: 010\n", `F:1: loops: has to be a whole number, in plain decimal digits`},
 		{"a hexadecimal number", "loops: 0x10\n", `F:1: loops: has to be a whole number, in plain decimal digits`},
 		{"underscores in a number", "limits:\n  requests: 1_000\n", `F:2: limits.requests: has to be a whole number, in plain decimal digits, or unlimited`},
@@ -174,8 +174,8 @@ func TestWrongInput(t *testing.T) {
 		{flag: "limits", text: "cpu=3", want: `--limits: unknown quota: give QUOTA=VALUE,... and use connections, subscribers, requests, bytes or images: "cpu"`},
 		{env: "DEVLXD_LIMITS", text: "images=0", want: `DEVLXD_LIMITS: images: limit is malformed: use a whole number from 1 to 1000000000, or unlimited`},
 		{flag: "metrics", text: "9778", want: "--metrics: address 9778: missing port in address: give HOST:PORT or off"},
-		{flag: "metrics-top", text: "0", want: `--metrics-top: "0" is no whole number from 1 to 10000`},
-		{flag: "run-dir", text: "", want: "--run-dir: is empty: give a directory"},
+		{flag: "metrics-top", text: "0", want: `--metrics-top: "0" is no whole number from 1 to 10000: give one`},
+		{flag: "run-dir", text: "", want: "--run-dir is empty: give a directory"},
 		{flag: "metrics-per-container", text: "yes", want: `--metrics-per-container: unknown value "yes": use true or false`},
 	} {
 		one := func(name string) func(string) (string, bool) {
