@@ -44,6 +44,14 @@ func newLXC(t *testing.T, run string) *lxcRuntime {
 
 func (r *lxcRuntime) start(t *testing.T, name string) {
 	t.Helper()
+	if err := r.tryStart(t, name); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.stop(t, name) })
+}
+
+// tryStart is start for other goroutines than that of the test. Nobody stops the container.
+func (r *lxcRuntime) tryStart(t *testing.T, name string) error {
 	config := fmt.Sprintf(`lxc.uts.name = %[1]s
 lxc.rootfs.path = dir:%[2]s
 lxc.idmap = u 0 %[4]d 65536
@@ -58,17 +66,17 @@ lxc.init.cmd = /usr/bin/sleep infinity
 `, name, r.root, r.run, lxcRootUID, hostRoot)
 	dir := filepath.Join(r.path, name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
+		return err
 	}
 	if err := os.WriteFile(filepath.Join(dir, "config"), []byte(config), 0o644); err != nil {
-		t.Fatal(err)
+		return err
 	}
 	log := filepath.Join(dir, "log")
 	if _, err := tryCommand(t, "lxc-start", "-P", r.path, "-n", name, "-d", "-o", log, "-l", "INFO"); err != nil {
 		text, _ := os.ReadFile(log)
-		t.Fatalf("%v\n%s", err, text)
+		return fmt.Errorf("%w\n%s", err, text)
 	}
-	t.Cleanup(func() { r.stop(t, name) })
+	return nil
 }
 
 func (r *lxcRuntime) stop(t *testing.T, name string) {

@@ -227,13 +227,13 @@ scrape_configs:
       - targets: ["%s"]
 `
 
-// startPrometheus runs Debian's Prometheus until the end of the test and returns
-// the URL of its query API.
-func startPrometheus(t *testing.T, target string) string {
+// startPrometheus runs Debian's Prometheus with the text of a configuration file
+// until the end of the test and returns the URL of its query API.
+func startPrometheus(t *testing.T, text string) string {
 	t.Helper()
 	dir, address := t.TempDir(), freePort(t)
 	config := filepath.Join(dir, "prometheus.yml")
-	if err := os.WriteFile(config, fmt.Appendf(nil, prometheusConfig, target), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var log daemontest.Buffer
@@ -306,7 +306,7 @@ func TestPrometheusScrapes(t *testing.T) {
 	d := serve(t, "--metrics", "127.0.0.1:0")
 	address := d.metrics()
 	web := d.Bound("web", "user.role=frontend")
-	api := startPrometheus(t, address)
+	api := startPrometheus(t, fmt.Sprintf(prometheusConfig, address))
 	const found, missing = 7, 3
 	for range found {
 		in(t, web, curlArgs("/1.0/config/user.role")...)

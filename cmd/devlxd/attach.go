@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -22,7 +23,7 @@ type attachFlags struct {
 }
 
 func (f *attachFlags) bind(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.socket, "socket", "", "socket of the LXD or Incus daemon (default: where its packages have it)")
+	cmd.Flags().StringVar(&f.socket, "socket", "", "socket of the LXD or Incus daemon (default: that of LXD_SOCKET, LXD_DIR, INCUS_SOCKET or INCUS_DIR, or where its packages have it)")
 	cmd.Flags().StringVar(&f.profile, "profile", "default", "profile of the containers")
 	cmd.Flags().StringVar(&f.container, "container", "", "one container, in place of a profile")
 	cmd.Flags().StringVar(&f.project, "project", "default", "project of the profile or the container")
@@ -52,7 +53,7 @@ For RUNTIME lxc, nspawn or podman the line is printed that does the same there; 
 have no daemon that could be asked.`,
 		Example: "  devlxd attach --dry-run\n  devlxd attach --profile web\n  devlxd attach --container c1\n  devlxd attach podman",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			guest, err := filepath.Abs(filepath.Join(*f.runDir, "guest"))
+			guest, err := guestDir(*f.runDir)
 			if err != nil {
 				return err
 			}
@@ -77,11 +78,22 @@ what it was before. Running containers have the daemon's own guest API back at o
 they had it. What is not attached is left as it is.`,
 		Example: "  devlxd detach\n  devlxd detach --profile web --dry-run",
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if _, err := guestDir(*f.runDir); err != nil {
+				return err
+			}
 			return f.change(cmd, (*entry).detach)
 		},
 	}
 	f.bind(cmd)
 	return cmd
+}
+
+// guestDir is the directory of the guest socket, as mounts name it.
+func guestDir(runDir string) (string, error) {
+	if err := checkRunDir(runDir); err != nil {
+		return "", err
+	}
+	return filepath.Abs(filepath.Join(runDir, "guest"))
 }
 
 // printMount prints the line of a runtime that mounts the guest directory.
@@ -103,11 +115,13 @@ func printMount(cmd *cobra.Command, runtime, guest string) error {
 func (f *attachFlags) change(cmd *cobra.Command, planned func(e *entry, key string) (plan, error)) error {
 	socket := f.socket
 	if socket == "" {
-		if socket = lxdapi.Find(lxdapi.Sockets()); socket == "" {
-			return errors.New("no socket of LXD or Incus is where their packages have it: give it with --socket")
+		var err error
+		if socket, err = lxdapi.Locate(os.Getenv); err != nil {
+			return fmt.Errorf("%w: give the socket of the daemon with --socket", err)
 		}
 	}
-	c, ctx := lxdapi.New(socket), cmd.Context()
+	c, ctx := lxdapi.New(socket, 1), cmd.Context()
+	defer c.Close()
 	key, err := guestKey(ctx, c)
 	if err != nil {
 		return err
@@ -164,19 +178,19 @@ func guestKey(ctx context.Context, c *lxdapi.Client) (string, error) {
 	if server.Auth != "trusted" {
 		return "", errors.New("the daemon does not trust this user: run it as root")
 	}
-	if server.Environment.Server == "incus" {
-		return "security.guestapi", nil
+	if server.Environment.Server == lxdapi.Incus.String() {
+		return lxdapi.Incus.GuestKey(), nil
 	}
-	return "security.devlxd", nil
+	return lxdapi.LXD.GuestKey(), nil
 }
 
 // read reads the profile or the container.
 func (f *attachFlags) read(ctx context.Context, c *lxdapi.Client) (*entry, error) {
-	e := &entry{what: "profile " + f.profile, path: "/1.0/profiles/" + url.PathEscape(f.profile)}
+	project := url.Values{"project": {f.project}}
+	e := &entry{what: "profile " + f.profile, path: lxdapi.Path(project, "profiles", f.profile)}
 	if f.container != "" {
-		e.what, e.path = "container "+f.container, "/1.0/instances/"+url.PathEscape(f.container)
+		e.what, e.path = "container "+f.container, lxdapi.Path(project, "instances", f.container)
 	}
-	e.path += "?project=" + url.QueryEscape(f.project)
 	var err error
 	if e.etag, err = c.Get(ctx, e.path, &e.doc); errors.Is(err, lxdapi.ErrNotFound) {
 		return nil, fmt.Errorf("%s is not there in project %s: %w", e.what, f.project, lxdapi.ErrNotFound)

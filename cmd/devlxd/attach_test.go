@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -261,6 +264,43 @@ func TestAttachRefuses(t *testing.T) {
 	d.socket = filepath.Join(t.TempDir(), "none")
 	if _, err := d.run("attach"); err == nil || !strings.Contains(err.Error(), "no LXD or Incus daemon answers") {
 		t.Errorf("without a daemon: %v", err)
+	}
+}
+
+// TestAttachFinds: without --socket the daemon is found as its own client finds it, and never guessed.
+func TestAttachFinds(t *testing.T) {
+	d := newFakeDaemon(t, "incus")
+	run := func() error {
+		root := newRootCommand()
+		root.SetOut(io.Discard)
+		root.SetArgs([]string{"attach", "--run-dir", "/r"})
+		return root.Execute()
+	}
+	for name, value := range map[string]string{"LXD_SOCKET": "", "LXD_DIR": "", "INCUS_SOCKET": "", "INCUS_DIR": filepath.Dir(d.socket)} {
+		t.Setenv(name, value)
+	}
+	if err := run(); err == nil || !strings.Contains(err.Error(), filepath.Dir(d.socket)+"/unix.socket: give the socket of the daemon with --socket") {
+		t.Errorf("no socket there: %v", err)
+	}
+	if err := os.Symlink(d.socket, filepath.Join(filepath.Dir(d.socket), "unix.socket")); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(); err != nil {
+		t.Error(err)
+	}
+	d.mounted("/r/guest")
+	t.Setenv("LXD_SOCKET", d.socket)
+	if err := run(); err == nil || !strings.Contains(err.Error(), "both LXD and Incus are here") {
+		t.Errorf("two daemons: %v", err)
+	}
+}
+
+func TestAttachRunDir(t *testing.T) {
+	d := newFakeDaemon(t, "lxd")
+	for _, args := range [][]string{{"attach"}, {"attach", "lxc"}, {"detach"}} {
+		if _, err := d.run(append(args, "--run-dir", "")...); !errors.As(err, &usage{}) || d.puts != 0 {
+			t.Errorf("%v with an empty --run-dir: %v after %d changes; want an error of usage", args, err, d.puts)
+		}
 	}
 }
 

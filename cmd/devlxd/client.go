@@ -17,8 +17,8 @@ import (
 func clientCommand(cmd *cobra.Command, run func(cmd *cobra.Command, c *client.Client, args []string) error) *cobra.Command {
 	runDir := runDirFlag(cmd, "directory of the daemon's sockets")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if *runDir == "" {
-			return usageError(errors.New("--run-dir is empty: give a directory"))
+		if err := checkRunDir(*runDir); err != nil {
+			return err
 		}
 		return run(cmd, client.InRunDir(*runDir), args)
 	}
@@ -28,6 +28,14 @@ func clientCommand(cmd *cobra.Command, run func(cmd *cobra.Command, c *client.Cl
 // runDirFlag declares --run-dir, whose default is of the environment or else the usual directory.
 func runDirFlag(cmd *cobra.Command, usage string) *string {
 	return cmd.Flags().String("run-dir", defaultRunDir(), usage+" (or DEVLXD_RUN_DIR)")
+}
+
+// checkRunDir refuses what would be the directory that the command happens to be started in.
+func checkRunDir(dir string) error {
+	if dir == "" {
+		return usageError(errors.New("--run-dir is empty: give a directory"))
+	}
+	return nil
 }
 
 // parent is a command that only has subcommands.

@@ -19,6 +19,7 @@ import (
 	"devlxd/admin"
 	"devlxd/fault"
 	"devlxd/internal/logging"
+	"devlxd/internal/lxdapi"
 	"devlxd/internal/settings"
 	"devlxd/peer"
 	"devlxd/registry"
@@ -40,7 +41,7 @@ type daemonConfig struct {
 	// Limits are the quotas of a container, see server.Options.Limits.
 	Limits registry.Limits
 	// Source is the daemon that is mirrored; nil: containers come from the store in StateDir.
-	Source *lxd.Address
+	Source *lxdapi.Address
 	// ProofAlways demands the pid namespace of every peer, see peer.Options.PidNSAlways.
 	ProofAlways bool
 	// Discover are the runtimes whose running containers are found, see package source/discover.
@@ -209,11 +210,19 @@ func (d *daemon) newAdmin(upgrades map[string]float64) {
 		ConstLabels: prometheus.Labels{"version": version, "revision": revision(), "goversion": goVersion()},
 	})
 	build.Set(1)
+	ready := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "devlxd_ready", Help: "Whether guests are served, as /readyz says it: 0 while containers are loaded, and once the daemon is ending.",
+	}, func() float64 {
+		if d.ready.Load() {
+			return 1
+		}
+		return 0
+	})
 	d.upgrades = upgradeCounter(upgrades)
 	suppressed := prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "devlxd_log_suppressed_total", Help: "Lines of the log that were left out because a container caused too many.",
 	}, func() float64 { return float64(d.lines.Dropped()) })
-	gatherer.MustRegister(d.server.Collector(), d.faults.Collector(), build, d.upgrades, d.settings.reloads, d.settings.last, suppressed, collectors.NewGoCollector(),
+	gatherer.MustRegister(d.server.Collector(), d.faults.Collector(), build, ready, d.upgrades, d.settings.reloads, d.settings.last, suppressed, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if d.mirror != nil {
 		gatherer.MustRegister(d.mirror.Collector())

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"devlxd/source/lxd"
+	"devlxd/internal/lxdapi"
 )
 
 // TestSourceSetting: where containers come from is said by the flag, or else by the environment; a wrong value is a usage error of one line.
@@ -13,13 +13,13 @@ func TestSourceSetting(t *testing.T) {
 	for _, tt := range []struct {
 		name, env string
 		args      []string
-		want      *lxd.Address
+		want      *lxdapi.Address
 		wrong     bool
 	}{
 		{name: "default"},
 		{name: "store", env: "lxd", args: []string{"--source", "store"}},
-		{name: "lxd", args: []string{"--source", "lxd"}, want: &lxd.Address{}},
-		{name: "environment", env: "incus:/a/unix.socket", want: &lxd.Address{Kind: lxd.Incus, Socket: "/a/unix.socket"}},
+		{name: "lxd", args: []string{"--source", "lxd"}, want: &lxdapi.Address{}},
+		{name: "environment", env: "incus:/a/unix.socket", want: &lxdapi.Address{Kind: lxdapi.Incus, Socket: "/a/unix.socket"}},
 		{name: "relative", args: []string{"--source", "lxd:unix.socket"}, wrong: true},
 		{name: "unknown", args: []string{"--source", "docker"}, wrong: true},
 		{name: "empty", args: []string{"--source", ""}, wrong: true},

@@ -31,6 +31,8 @@ func TestMirror(t *testing.T) {
 				{"kinds of containers", (*host).kinds},
 				{"a project", (*host).project},
 				{"in place of the daemon's own", (*host).inPlace},
+				{"attached by its operator", (*host).attached},
+				{"closed before it is attached", (*host).closedBefore},
 				{"switched off and on", (*host).gate},
 				{"what a guest says", (*host).ready},
 				{"many changes at once", (*host).burst},

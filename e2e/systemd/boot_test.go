@@ -34,7 +34,7 @@ const (
 type plan struct {
 	Dir     string // of the host, empty
 	Systemd string
-	Binary  string // devlxd
+	Binary  string // devlxd; "": none is installed
 	Self    string // this program
 	Units   string // folder of units
 }
@@ -157,11 +157,14 @@ func makeDevices(root string) error {
 
 // install puts devlxd and its units where a package would.
 func (p *plan) install(root string) error {
-	for from, to := range map[string]string{
-		p.Binary: installed, p.Self: installedE,
-		filepath.Join(p.Units, "devlxd.service"): "/usr/lib/systemd/system/devlxd.service",
-		filepath.Join(p.Units, "devlxd.socket"):  "/usr/lib/systemd/system/devlxd.socket",
-	} {
+	files := map[string]string{p.Self: installedE}
+	if p.Binary != "" {
+		files[p.Binary] = installed
+		for _, unit := range []string{"devlxd.service", "devlxd.socket"} {
+			files[filepath.Join(p.Units, unit)] = filepath.Join("/usr/lib/systemd/system", unit)
+		}
+	}
+	for from, to := range files {
 		if err := copyFile(from, filepath.Join(root, to)); err != nil {
 			return err
 		}

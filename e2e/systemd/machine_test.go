@@ -27,13 +27,18 @@ type machine struct {
 	pid int
 }
 
-// startMachine boots one, which ends with the test. The test is skipped where that cannot be done.
+// startMachine boots one with devlxd, which ends with the test. The test is skipped where that cannot be done.
 func startMachine(t *testing.T) *machine {
+	t.Helper()
+	return bootMachine(t, plan{Binary: binary, Units: "../../packaging/systemd"})
+}
+
+// bootMachine boots what is planned.
+func bootMachine(t *testing.T, p plan) *machine {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("needs root: systemd is booted in namespaces")
 	}
-	p := plan{Binary: binary, Units: "../../packaging/systemd"}
 	for _, path := range []string{"/usr/lib/systemd/systemd", "/lib/systemd/systemd"} {
 		if _, err := os.Stat(path); err == nil && p.Systemd == "" {
 			p.Systemd = path

@@ -24,9 +24,18 @@ const (
 )
 
 // Build builds devlxd in dir and returns its path.
-func Build(dir string) (string, error) {
-	binary := filepath.Join(dir, "devlxd")
-	if out, err := exec.Command("go", "build", "-o", binary, "devlxd/cmd/devlxd").CombinedOutput(); err != nil {
+func Build(dir string) (string, error) { return BuildVersion(dir, "") }
+
+// BuildVersion is Build of a version; "" for the present one. It is built as packaging/release does, so that what is tested is
+// what is published.
+func BuildVersion(dir, version string) (string, error) {
+	binary, flags := filepath.Join(dir, "devlxd"), "-s -w -buildid="
+	if version != "" {
+		flags += " -X main.version=" + version
+	}
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", flags, "-o", binary, "devlxd/cmd/devlxd")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("cannot build devlxd: %w\n%s", err, out)
 	}
 	return binary, nil

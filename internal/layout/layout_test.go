@@ -27,7 +27,7 @@ var allowed = map[string][]string{
 	"cloudinit":        {},
 	"source":           {"registry"},
 	"source/store":     {"fault", "internal/logging", "registry", "source"},
-	"source/lxd":       {"fault", "internal/logging", "registry", "source"},
+	"source/lxd":       {"fault", "internal/logging", "internal/lxdapi", "registry", "source"},
 	"source/discover":  {"internal/logging", "source"},
 	"fault":            {},
 	"admin":            {"fault", "internal/logging", "registry", "source"},
@@ -38,7 +38,7 @@ var allowed = map[string][]string{
 	"internal/logging": {},
 	"internal/lxdapi":  {},
 	// What the settings of the daemon are called, and what makes them valid, is for the packages that they are about.
-	"internal/settings":  {"internal/logging", "registry", "server", "source/discover", "source/lxd"},
+	"internal/settings":  {"internal/logging", "internal/lxdapi", "registry", "server", "source/discover"},
 	"internal/privilege": {},
 	"internal/sandbox":   {"internal/cgroup2"},
 	"internal/demo":      {"internal/sandbox"},

@@ -5,15 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"io/fs"
 	"net"
 	"net/http"
-	"os"
+	"net/url"
+	"strings"
+	"time"
 )
-
-// maxAnswer bounds an answer in bytes.
-const maxAnswer = 64 << 20
 
 // Client talks to one daemon.
 type Client struct {
@@ -21,64 +18,68 @@ type Client struct {
 	http   *http.Client
 }
 
-// New makes a client of the daemon on a Unix socket. Nothing is connected yet.
-func New(socket string) *Client {
-	var d net.Dialer
+// New makes a client of the daemon on a Unix socket, which keeps up to idle connections open between requests. Nothing is connected yet.
+func New(socket string, idle int) *Client {
+	// A proxy of the environment is not for a Unix socket.
 	return &Client{socket: socket, http: &http.Client{Transport: &http.Transport{
-		DialContext:     func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", socket) },
-		MaxIdleConns:    1,
-		IdleConnTimeout: 1e9,
+		DialContext: Dialer(socket), MaxIdleConnsPerHost: idle, IdleConnTimeout: time.Minute,
 	}}}
 }
 
-// Sockets are where the packages of LXD and Incus put theirs (lxd/sys/os.go; the snap's; incusd/sys/os.go), in the order in which
-// they are tried.
-func Sockets() []string {
-	return []string{"/var/snap/lxd/common/lxd/unix.socket", "/var/lib/lxd/unix.socket", "/var/lib/incus/unix.socket"}
-}
-
-// Find returns the first of the sockets that is there; "": none is.
-func Find(sockets []string) string {
-	for _, path := range sockets {
-		if info, err := os.Stat(path); err == nil && info.Mode()&fs.ModeSocket != 0 {
-			return path
-		}
+// Dialer connects to the daemon, whatever address it is given.
+func Dialer(socket string) func(ctx context.Context, network, address string) (net.Conn, error) {
+	return func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", socket)
 	}
-	return ""
 }
 
-// answer is the envelope of all answers (lxd/response).
-type answer struct {
-	Type      string          `json:"type"`
-	Operation string          `json:"operation"`
-	ErrorCode int             `json:"error_code"`
-	Error     string          `json:"error"`
-	Metadata  json.RawMessage `json:"metadata"`
+// Close closes the connections that no request uses.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Path is a resource of the API: its parts are escaped, and query is "" or left out where it is empty.
+func Path(query url.Values, parts ...string) string {
+	path := "/1.0"
+	for _, p := range parts {
+		path += "/" + url.PathEscape(p)
+	}
+	if len(query) > 0 {
+		path += "?" + query.Encode()
+	}
+	return path
+}
+
+// Read has the metadata of a document read, as it comes. Errors: those of read and of the connection, a [*Refusal], [ErrAnswer], and the cause of ctx.
+func (c *Client) Read(ctx context.Context, path string, read func(*json.Decoder) error) (etag string, err error) {
+	a, err := c.do(ctx, http.MethodGet, path, "", nil, read)
+	return a.etag, err
 }
 
 // Get reads a document into v, and returns its ETag.
 func (c *Client) Get(ctx context.Context, path string, v any) (etag string, err error) {
-	a, header, err := c.do(ctx, http.MethodGet, path, "", nil)
-	if err != nil {
-		return "", err
-	}
-	if err := json.Unmarshal(a.Metadata, v); err != nil {
-		return "", fmt.Errorf("GET %s: cannot read the answer: %w", path, err)
-	}
-	return header.Get("ETag"), nil
+	return c.Read(ctx, path, func(d *json.Decoder) error { return d.Decode(v) })
 }
 
 // Put replaces a document if it still has the ETag, "" for whatever it is, and waits until that is done. Error: [ErrChanged] among others.
 func (c *Client) Put(ctx context.Context, path, etag string, v any) error {
+	return c.write(ctx, http.MethodPut, path, etag, v)
+}
+
+// Patch changes what v has of a document, and waits until that is done.
+func (c *Client) Patch(ctx context.Context, path string, v any) error {
+	return c.write(ctx, http.MethodPatch, path, "", v)
+}
+
+func (c *Client) write(ctx context.Context, method, path, etag string, v any) error {
 	body, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	a, _, err := c.do(ctx, http.MethodPut, path, etag, body)
-	if err != nil || a.Type != "async" {
+	a, err := c.do(ctx, method, path, etag, body, nil)
+	if err != nil || a.kind != "async" {
 		return err
 	}
-	return c.wait(ctx, a.Operation)
+	return c.wait(ctx, a.operation)
 }
 
 // wait waits for the end of an operation.
@@ -87,40 +88,43 @@ func (c *Client) wait(ctx context.Context, operation string) error {
 		StatusCode int    `json:"status_code"`
 		Err        string `json:"err"`
 	}
-	if _, err := c.Get(ctx, operation+"/wait", &op); err != nil {
+	at, query, inProject := strings.Cut(operation, "?")
+	if at += "/wait"; inProject {
+		at += "?" + query
+	}
+	if _, err := c.Get(ctx, at, &op); err != nil {
 		return err
 	}
 	if op.StatusCode != http.StatusOK {
-		return fmt.Errorf("the daemon could not do it: %s", op.Err)
+		return fmt.Errorf("%w: %s", ErrFailed, oneLine(op.Err))
 	}
 	return nil
 }
 
-func (c *Client) do(ctx context.Context, method, path, etag string, body []byte) (a answer, h http.Header, err error) {
-	req, err := http.NewRequestWithContext(ctx, method, "http://unix"+path, bytes.NewReader(body))
+// do makes a request. read reads the metadata; nil skips it.
+func (c *Client) do(ctx context.Context, method, path, etag string, body []byte, read func(*json.Decoder) error) (a answer, err error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://daemon"+path, bytes.NewReader(body))
 	if err != nil {
-		return a, nil, err
+		return a, err
 	}
+	req.Header.Set("User-Agent", "devlxd")
 	if etag != "" {
 		req.Header.Set("If-Match", etag)
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	resp, err := c.http.Do(req)
+	res, err := c.http.Do(req)
 	if err != nil {
-		return a, nil, fmt.Errorf("%w on %s: %w", ErrNoDaemon, c.socket, err)
+		return a, c.because(ctx, err)
 	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err != nil {
-		return a, nil, fmt.Errorf("%s %s: %w", method, path, err)
+	defer res.Body.Close()
+	if res.StatusCode >= http.StatusBadRequest {
+		return a, c.because(ctx, refusal(res))
 	}
-	if err := json.Unmarshal(text, &a); err != nil {
-		return a, nil, fmt.Errorf("%w on %s: %s %s is answered with something else than JSON", ErrNoDaemon, c.socket, method, path)
+	if a, err = envelope(json.NewDecoder(res.Body), read); err != nil {
+		return a, c.because(ctx, fmt.Errorf("%w (%w)", ErrAnswer, err))
 	}
-	if a.Type == "error" || resp.StatusCode >= http.StatusBadRequest {
-		return a, nil, daemonError(method, path, max(a.ErrorCode, resp.StatusCode), a.Error)
-	}
-	return a, resp.Header, nil
+	a.etag = res.Header.Get("ETag")
+	return a, nil
 }

@@ -27,21 +27,24 @@ func answers(t *testing.T, list map[string]string) *lxdapi.Client {
 			return
 		}
 		w.Header().Set("ETag", "tag")
-		_, _ = io.WriteString(w, list[r.Method+" "+r.URL.Path])
+		text := list[r.Method+" "+r.URL.Path]
+		if strings.Contains(text, `"error_code":404`) {
+			w.WriteHeader(http.StatusNotFound)
+		}
+		_, _ = io.WriteString(w, text)
 	})}
 	go s.Serve(ln)
 	t.Cleanup(func() { s.Close() })
-	if lxdapi.Find([]string{socket + "x", socket}) != socket || lxdapi.Find([]string{filepath.Dir(socket)}) != "" {
-		t.Error("the socket is not found")
-	}
-	return lxdapi.New(socket)
+	c := lxdapi.New(socket, 1)
+	t.Cleanup(c.Close)
+	return c
 }
 
 func TestClient(t *testing.T) {
 	c := answers(t, map[string]string{
 		"GET /doc": `{"type":"sync","status_code":200,"metadata":{"a":1}}`,
 		"PUT /doc": `{"type":"sync","status_code":200,"metadata":{}}`,
-		"PUT /op":  `{"type":"async","operation":"/1.0/operations/1"}`, "GET /1.0/operations/1/wait": `{"type":"sync","metadata":{"status_code":200}}`,
+		"PUT /op":  `{"type":"async","operation":"/1.0/operations/1?project=p"}`, "GET /1.0/operations/1/wait": `{"type":"sync","metadata":{"status_code":200}}`,
 		"PUT /bad": `{"type":"async","operation":"/1.0/operations/2"}`, "GET /1.0/operations/2/wait": `{"type":"sync","metadata":{"status_code":400,"err":"no room"}}`,
 		"GET /none": `{"type":"error","error":"Not Found","error_code":404}`, "GET /html": `<html>`,
 	})
@@ -63,10 +66,10 @@ func TestClient(t *testing.T) {
 	if _, err := c.Get(t.Context(), "/none", &doc); !errors.Is(err, lxdapi.ErrNotFound) {
 		t.Errorf("what is not there: %v", err)
 	}
-	if _, err := c.Get(t.Context(), "/html", &doc); !errors.Is(err, lxdapi.ErrNoDaemon) {
+	if _, err := c.Get(t.Context(), "/html", &doc); !errors.Is(err, lxdapi.ErrAnswer) {
 		t.Errorf("another server: %v", err)
 	}
-	if _, err := lxdapi.New(filepath.Join(t.TempDir(), "x")).Get(t.Context(), "/", &doc); !errors.Is(err, lxdapi.ErrNoDaemon) {
+	if _, err := lxdapi.New(filepath.Join(t.TempDir(), "x"), 1).Get(t.Context(), "/", &doc); !errors.Is(err, lxdapi.ErrNoDaemon) {
 		t.Errorf("no server: %v", err)
 	}
 }

@@ -8,10 +8,10 @@ import (
 	"strconv"
 
 	"devlxd/internal/logging"
+	"devlxd/internal/lxdapi"
 	"devlxd/registry"
 	"devlxd/server"
 	"devlxd/source/discover"
-	"devlxd/source/lxd"
 )
 
 // Words of settings.
@@ -45,7 +45,7 @@ type Config struct {
 	// Limits are the quotas of a container whose config says nothing else; each is set.
 	Limits registry.Limits
 	// Source is the daemon that is mirrored; nil: containers come from the store in StateDir.
-	Source    *lxd.Address
+	Source    *lxdapi.Address
 	Loops     int // 0: the server's default
 	LogLevel  slog.Level
 	LogFormat logging.Format
@@ -147,7 +147,7 @@ func setSource(c *Config, text string) error {
 		c.Source = nil
 		return nil
 	}
-	a, err := lxd.ParseAddress(text)
+	a, err := lxdapi.ParseAddress(text)
 	if err != nil {
 		return fmt.Errorf("unknown value %q: use %s, lxd[:SOCKET] or incus[:SOCKET] with the absolute path of a socket", text, sourceStore)
 	}

@@ -17,6 +17,8 @@ import (
 
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
+
+	"devlxd/internal/lxdapi"
 )
 
 // fake is a daemon that serves the part of the API that a mirror uses, with the faults that a test wants.
@@ -60,7 +62,7 @@ func newFake(t testing.TB) *fake {
 		t.Fatal(err)
 	}
 	f := &fake{
-		t: t, dir: dir, socket: filepath.Join(dir, socketName), host: newFakeHost(), instances: make(map[key]*fakeInstance),
+		t: t, dir: dir, socket: filepath.Join(dir, lxdapi.SocketName), host: newFakeHost(), instances: make(map[key]*fakeInstance),
 		images: make(map[string]image), profiles: map[string]map[string]string{"default": {}}, feeds: make(map[*fakeFeed]struct{}), asked: make(map[string]int), quit: make(chan struct{}),
 	}
 	if err := os.Mkdir(filepath.Join(dir, imagesDir), 0o700); err != nil {

@@ -14,6 +14,8 @@ import (
 
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
+
+	"devlxd/internal/lxdapi"
 )
 
 // maxEvent bounds an announcement in bytes: the command of an exec is part of one.
@@ -34,7 +36,7 @@ type feed struct {
 func follow(ctx context.Context, socket string, silence time.Duration) (*feed, error) {
 	d := ws.Dialer{
 		Timeout: silence,
-		NetDial: dialer(socket),
+		NetDial: lxdapi.Dialer(socket),
 		Header:  ws.HandshakeHeaderHTTP(http.Header{"User-Agent": {"devlxd"}}),
 	}
 	conn, buffered, _, err := d.Dial(ctx, "ws://lxd/1.0/events?type=lifecycle&all-projects=true")
@@ -141,7 +143,7 @@ func (f *feed) one(each func(*event)) error {
 	}
 	var e event
 	if err := json.Unmarshal(b, &e); err != nil {
-		return fmt.Errorf("%w (event: %w)", ErrAnswer, err)
+		return fmt.Errorf("%w (event: %w)", lxdapi.ErrAnswer, err)
 	}
 	if e.Type == "lifecycle" {
 		each(&e)

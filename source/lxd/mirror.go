@@ -9,6 +9,7 @@ import (
 
 	"devlxd/fault"
 	"devlxd/internal/logging"
+	"devlxd/internal/lxdapi"
 	"devlxd/registry"
 	"devlxd/source"
 )
@@ -33,7 +34,7 @@ func DefaultTimes() Times {
 
 // Options configure a Mirror.
 type Options struct {
-	Address  Address
+	Address  lxdapi.Address
 	Registry *registry.Registry // required
 	Binder   source.Binder      // required
 	// Cgroups is where the host's cgroup2 tree is mounted; "": it is not, and init processes are asked of the daemon, which takes longer.
@@ -82,7 +83,10 @@ type entry struct {
 	name     string // in the registry
 	profiles []string
 	facts    source.Facts // of the init process that was bound last; PID 0: none was
-	ready    bool         // what the daemon has of the guest's state
+	ready    bool         // what the daemon had of the guest's state when it was read
+	// told is the life of which the daemon was told that its guest is toldReady. What is read may be of before that.
+	told      *registry.Binding
+	toldReady bool
 }
 
 var _ source.Writer = (*Mirror)(nil)

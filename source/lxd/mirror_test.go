@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"devlxd/fault"
+	"devlxd/internal/lxdapi"
 	"devlxd/registry"
 	"devlxd/source"
 )
@@ -446,7 +447,7 @@ func TestSilence(t *testing.T) {
 	reg := registry.New(registry.Options{})
 	times := testTimes()
 	times.Silence = 50 * time.Millisecond
-	m := New(Options{Address: Address{Socket: f.socket}, Registry: reg, Binder: f.host.binder(reg), Times: times, host: f.host})
+	m := New(Options{Address: lxdapi.Address{Socket: f.socket}, Registry: reg, Binder: f.host.binder(reg), Times: times, host: f.host})
 	defer m.Close()
 	m.Start()
 	eventually(t, "silence is not noticed", func() error {
@@ -503,7 +504,7 @@ func TestWaits(t *testing.T) {
 	defer f.close()
 	f.down()
 	reg := registry.New(registry.Options{})
-	m := New(Options{Address: Address{Socket: f.socket}, Registry: reg, Binder: f.host.binder(reg), Times: testTimes(), host: f.host})
+	m := New(Options{Address: lxdapi.Address{Socket: f.socket}, Registry: reg, Binder: f.host.binder(reg), Times: testTimes(), host: f.host})
 	defer m.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 	defer cancel()

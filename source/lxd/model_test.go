@@ -224,7 +224,9 @@ func (m *model) outage(t *rapid.T) {
 		m.f.up()
 	case rapid.Bool().Draw(t, "feed only"):
 		m.f.drop()
+		m.f.mu.Lock()
 		m.held = nil
+		m.f.mu.Unlock()
 		return
 	default:
 		m.f.down()
@@ -330,6 +332,25 @@ func (m *model) check(t *rapid.T) {
 		if m.views[c.Name()] == nil && c.Binding() != nil && c.Snapshot().Allowed() {
 			m.views[c.Name()] = newView(c)
 		}
+	}
+}
+
+// TestQueueAsksUnlocked: a status that is asked for while a burst of changes is made one list waits for nobody who waits for it.
+func TestQueueAsksUnlocked(t *testing.T) {
+	var q *queue
+	q = newQueue(func() int {
+		if !q.mu.TryLock() {
+			t.Error("the queue is locked while it asks how many instances there are")
+			return 0
+		}
+		q.mu.Unlock()
+		return 0
+	}, time.Now)
+	for n := range singlesAtLeast + 1 {
+		q.add(task{readInstance, key{"p", fmt.Sprint(n)}})
+	}
+	if next, _, ok := q.take(); !ok || next.kind != readInstances {
+		t.Errorf("took %v", next)
 	}
 }
 

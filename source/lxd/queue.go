@@ -23,7 +23,7 @@ const (
 // queue holds what is to be read again, each thing once, however often it was announced. What is announced while it is being read is read
 // again afterwards, since the answer may be of before. Safe for concurrent use.
 type queue struct {
-	known func() int // how many instances there are
+	known func() int // how many instances there are; called without mu, since who asks for len may hold what it locks
 	now   func() time.Time
 
 	mu      sync.Mutex
@@ -97,9 +97,10 @@ func (q *queue) next(ctx context.Context) (t task, since time.Time, err error) {
 }
 
 func (q *queue) take() (t task, since time.Time, ok bool) {
+	known := q.known()
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.singles > singlesAtLeast && q.singles*listShare > q.known() {
+	if q.singles > singlesAtLeast && q.singles*listShare > known {
 		q.merge()
 	}
 	for i, t := range q.order {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"devlxd/internal/lxdapi"
 	"devlxd/source"
 )
 
@@ -29,7 +31,7 @@ func serveRecorded(t *testing.T, folder string, answers map[string]string) *clie
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	socket := filepath.Join(dir, socketName)
+	socket := filepath.Join(dir, lxdapi.SocketName)
 	ln, err := net.Listen("unix", socket)
 	if err != nil {
 		t.Fatal(err)
@@ -109,10 +111,10 @@ func TestRecorded(t *testing.T) {
 	if err != nil || len(images) != 1 || len(images[0].Fingerprint) != 64 || images[0].Type != typeContainer {
 		t.Errorf("images %+v, %v", images, err)
 	}
-	if _, err := c.instance(ctx, key{"p1", "gone"}); !isGone(err) || strings.Contains(err.Error(), "\n") {
+	if _, err := c.instance(ctx, key{"p1", "gone"}); !errors.Is(err, lxdapi.ErrNotFound) || strings.Contains(err.Error(), "\n") {
 		t.Errorf("an instance that is not there: %v", err)
 	}
-	if err := c.setConfig(ctx, c1, keyReady, "true"); !refuses(err, keyReady) || isGone(err) {
+	if err := c.setConfig(ctx, c1, keyReady, "true"); !refuses(err, keyReady) || errors.Is(err, lxdapi.ErrNotFound) {
 		t.Errorf("the state of a guest: %v", err)
 	}
 }
@@ -152,7 +154,7 @@ func TestRecordedIncus(t *testing.T) {
 	if err != nil || err2 != nil || pid < 2 || len(images) != 1 {
 		t.Errorf("pid %d, %v; images %v, %v", pid, err, images, err2)
 	}
-	if _, err := c.instance(ctx, key{"p1", "gone"}); !isGone(err) {
+	if _, err := c.instance(ctx, key{"p1", "gone"}); !errors.Is(err, lxdapi.ErrNotFound) {
 		t.Errorf("an instance that is not there: %v", err)
 	}
 }
@@ -161,32 +163,41 @@ func equalSets(a, b []string) bool {
 	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }
 
-// TestCutAnywhere: a list that ends early is an error wherever it ends.
+// TestCutAnywhere: a list that ends early is an error wherever it ends, and nothing else than a list is taken for one.
 func TestCutAnywhere(t *testing.T) {
 	whole, err := os.ReadFile(filepath.Join(recordings, "instances.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	read := func(b []byte) error {
-		return envelope(json.NewDecoder(strings.NewReader(string(b))), func(d *json.Decoder) error {
-			return elements(d, func() error { return d.Decode(new(instance)) })
-		})
+	var body string
+	socket := filepath.Join(t.TempDir(), lxdapi.SocketName)
+	ln, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) })}
+	go func() { _ = s.Serve(ln) }()
+	c := newClient(socket)
+	t.Cleanup(func() { c.close(); _ = s.Close() })
+	read := func(text string) error {
+		body = text
+		return c.instances(t.Context(), func(*instance) {})
 	}
 	text := strings.TrimRight(string(whole), "\n")
-	if err := read([]byte(text)); err != nil {
+	if err := read(text); err != nil {
 		t.Fatal(err)
 	}
 	for n := range len(text) {
-		if read([]byte(text[:n])) == nil {
-			t.Fatalf("an answer of %d of %d bytes is taken for whole", n, len(text))
+		if err := read(text[:n]); !errors.Is(err, lxdapi.ErrAnswer) {
+			t.Fatalf("an answer of %d of %d bytes: %v", n, len(text), err)
 		}
 	}
-	for _, wrong := range []string{"", "[]", "{}", `{"metadata":3}`, `{"metadata":{"a":1}}`, `{"metadata":["c1"]}`, "null", "<html>"} {
-		if read([]byte(wrong)) == nil {
-			t.Errorf("%q is taken for a list", wrong)
+	for _, wrong := range []string{"[]", "{}", `{"metadata":3}`, `{"metadata":{"a":1}}`, `{"metadata":["c1"]}`, "null", "<html>"} {
+		if err := read(wrong); !errors.Is(err, lxdapi.ErrAnswer) {
+			t.Errorf("%q: %v", wrong, err)
 		}
 	}
-	if err := read([]byte(`{"metadata":null,"type":"sync"}`)); err != nil {
+	if err := read(`{"metadata":null,"type":"sync"}`); err != nil {
 		t.Errorf("an empty list: %v", err)
 	}
 }
@@ -253,62 +264,4 @@ func FuzzEvent(f *testing.F) {
 			t.Errorf("%+v", c)
 		}
 	})
-}
-
-// TestAddress: what --source takes, and where the sockets are.
-func TestAddress(t *testing.T) {
-	env := func(pairs ...string) func(string) string {
-		return func(name string) string {
-			for i := 0; i < len(pairs); i += 2 {
-				if pairs[i] == name {
-					return pairs[i+1]
-				}
-			}
-			return ""
-		}
-	}
-	for _, c := range []struct {
-		text   string
-		getenv func(string) string
-		want   []string
-	}{
-		{"lxd", env(), []string{"/var/lib/lxd/unix.socket", "/var/snap/lxd/common/lxd/unix.socket"}},
-		{"lxd", env("LXD_DIR", "/d", "INCUS_DIR", "/i"), []string{"/d/unix.socket"}},
-		{"lxd", env("LXD_DIR", "/d", "LXD_SOCKET", "/s"), []string{"/s"}},
-		{"lxd:/x/y", env("LXD_DIR", "/d", "LXD_SOCKET", "/s"), []string{"/x/y"}},
-		{"incus", env("LXD_DIR", "/d"), []string{"/run/incus/unix.socket", "/var/lib/incus/unix.socket"}},
-		{"incus", env("INCUS_DIR", "/i"), []string{"/i/unix.socket"}},
-		{"incus", env("INCUS_SOCKET", "/s"), []string{"/s"}},
-		{"incus:/x:y", env(), []string{"/x:y"}},
-	} {
-		a, err := ParseAddress(c.text)
-		if err != nil || a.String() != c.text {
-			t.Errorf("ParseAddress(%q) = %q, %v", c.text, a, err)
-		}
-		if got := a.sockets(c.getenv); !slices.Equal(got, c.want) {
-			t.Errorf("%s: %v; want %v", c.text, got, c.want)
-		}
-	}
-	for _, text := range []string{"", "lxc", "lxd:", "lxd:unix.socket", "LXD", "incus:", "lxd/x"} {
-		if _, err := ParseAddress(text); !errors.Is(err, source.ErrInvalid) || strings.Contains(err.Error(), "\n") {
-			t.Errorf("ParseAddress(%q): %v", text, err)
-		}
-	}
-	f := newFake(t)
-	defer f.close()
-	if _, err := (Address{Socket: f.socket}).find(env()); err != nil {
-		t.Error(err)
-	}
-	for _, path := range []string{f.dir, filepath.Join(f.dir, "nothing")} {
-		if _, err := (Address{Socket: path}).find(env()); !errors.Is(err, ErrNoSocket) {
-			t.Errorf("%s: %v", path, err)
-		}
-	}
-	link := filepath.Join(t.TempDir(), "link")
-	if err := os.Symlink(f.socket, link); err != nil {
-		t.Fatal(err)
-	}
-	if got := (Address{}).dirs(link, env()); !slices.Contains(got, f.dir) {
-		t.Errorf("data directories %v; want %s among them", got, f.dir)
-	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"devlxd/internal/lxdapi"
 	"devlxd/registry"
 	"devlxd/source"
 )
@@ -82,7 +83,7 @@ func (r *rig) close() {
 func (r *rig) mirror() (*Mirror, *registry.Registry) {
 	reg := registry.New(registry.Options{})
 	return New(Options{
-		Address: Address{Socket: r.f.socket}, Registry: reg, Binder: r.f.host.binder(reg), Times: testTimes(), Log: slog.New(slog.DiscardHandler), host: r.f.host,
+		Address: lxdapi.Address{Socket: r.f.socket}, Registry: reg, Binder: r.f.host.binder(reg), Times: testTimes(), Log: slog.New(slog.DiscardHandler), host: r.f.host,
 	}), reg
 }
 

@@ -2,10 +2,13 @@ package lxd
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
 	"time"
 
 	"devlxd/fault"
+	"devlxd/internal/lxdapi"
 )
 
 // session is one connection to the daemon: its announcements are opened first, then everything is read, then what was announced since.
@@ -24,11 +27,11 @@ type session struct {
 // run returns why the session has ended.
 func (s *session) run(ctx context.Context) error {
 	m := s.m
-	socket, err := m.opts.Address.find(m.opts.Getenv)
+	socket, err := m.opts.Address.Find(m.opts.Getenv)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: start the daemon, or name its socket with --source %s:SOCKET", err, m.opts.Address.Kind)
 	}
-	s.dirs = m.opts.Address.dirs(socket, m.opts.Getenv)
+	s.dirs = m.opts.Address.Dirs(socket, m.opts.Getenv)
 	s.client = newClient(socket)
 	defer s.client.close()
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -153,7 +156,7 @@ func (s *session) read(ctx context.Context, t task) error {
 	defer s.m.applying.RUnlock()
 	i, err := s.client.instance(ctx, t.key)
 	switch {
-	case isGone(err):
+	case errors.Is(err, lxdapi.ErrNotFound):
 		s.m.counts.reads[readGone].Add(1)
 		s.m.remove(t.key)
 		return nil

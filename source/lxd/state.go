@@ -74,13 +74,21 @@ func (s *session) forward(ctx context.Context) {
 	}
 }
 
+// state is what the daemon has of the guest's state in one life; [Mirror.mu] is held.
+func (e *entry) state(b *registry.Binding) bool {
+	if e.told == b {
+		return e.toldReady
+	}
+	return e.ready
+}
+
 // forwardOne reports whether there is nothing left to do. A daemon that lets nobody set the state, as LXD 5.0 does, is asked once in a session.
 func (s *session) forwardOne(ctx context.Context, b *registry.Binding) bool {
 	m, name := s.m, b.Container().Name()
 	m.mu.Lock()
 	k := m.names[name]
 	e := m.entries[k]
-	known := e != nil && e.ready == b.Ready()
+	known := e != nil && e.state(b) == b.Ready()
 	m.mu.Unlock()
 	if e == nil || b.Dead() || known {
 		return true
@@ -95,7 +103,7 @@ func (s *session) forwardOne(ctx context.Context, b *registry.Binding) bool {
 	case err == nil:
 		m.counts.states[stateForwarded].Add(1)
 		m.mu.Lock()
-		e.ready = ready
+		e.told, e.toldReady = b, ready
 		m.mu.Unlock()
 		return true
 	case refuses(err, keyReady):

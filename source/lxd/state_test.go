@@ -81,6 +81,33 @@ func TestStateForwarded(t *testing.T) {
 	}
 }
 
+// TestStateReadLate: what is read of the daemon after it was told of a state, and is of before that, keeps nothing back.
+func TestStateReadLate(t *testing.T) {
+	r := newRig(t, func(f *fake) { f.takesState = true; f.create(c1, nil); f.start(c1) })
+	b := r.container("c1").Binding()
+	for n, ready := range []bool{true, false} {
+		b.SetReady(ready)
+		r.m.StateSet(b)
+		eventually(t, "not forwarded", func() error {
+			if got := r.m.counts.states[stateForwarded].Load(); got != uint64(n+1) {
+				return fmt.Errorf("%d forwarded", got)
+			}
+			return nil
+		})
+	}
+	r.settled()
+	r.f.mu.Lock()
+	late := r.f.show(r.f.instances[c1])
+	r.f.mu.Unlock()
+	late.ExpandedConfig[keyReady] = "true"
+	if _, err := r.m.put(&late); err != nil {
+		t.Fatal(err)
+	}
+	b.SetReady(true)
+	r.m.StateSet(b)
+	r.stateReaches(c1, "true")
+}
+
 // TestStateRefused: a daemon that lets nobody set the state is asked once in a session.
 func TestStateRefused(t *testing.T) {
 	r := newRig(t, func(f *fake) { f.create(c1, nil); f.start(c1) })

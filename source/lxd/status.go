@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"devlxd/internal/lxdapi"
 )
 
 // link is what is known of the connection to the daemon.
@@ -159,7 +161,7 @@ func (c *counts) lost(err error) {
 		reason = lossEnded
 	case errors.Is(err, ErrSilent):
 		reason = lossSilent
-	case errors.Is(err, ErrAnswer):
+	case errors.Is(err, lxdapi.ErrAnswer):
 		reason = lossAnswer
 	}
 	c.losses[reason].Add(1)

@@ -157,13 +157,3 @@ func (e *event) text(name string) string {
 }
 
 func orDefault(project string) string { return cmp.Or(project, defaultProject) }
-
-// oneLine shows a foreign text in an error.
-func oneLine(s string) string {
-	const most = 300
-	s = strings.Join(strings.Fields(s), " ")
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "") + "..."
-	}
-	return s
-}
