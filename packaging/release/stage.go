@@ -36,8 +36,9 @@ var layout = map[string][]placed{
 		{from: "packaging/man/devlxd*.1", except: "devlxd-load*", to: "usr/share/man/man1/", mode: 0o644, zip: true},
 		{from: "packaging/man/devlxd*.5", to: "usr/share/man/man5/", mode: 0o644, zip: true},
 		{from: "packaging/man/devlxd*.8", to: "usr/share/man/man8/", mode: 0o644, zip: true},
-		{from: "packaging/prometheus/*.y*ml", to: "usr/share/devlxd/prometheus/", mode: 0o644},
+		{from: "packaging/prometheus/*.yaml", except: "*.test.yaml", to: "usr/share/devlxd/prometheus/", mode: 0o644},
 		{from: "packaging/grafana/*.json", to: "usr/share/devlxd/grafana/", mode: 0o644},
+		{from: "docs/*.md", to: "usr/share/doc/devlxd/", mode: 0o644},
 		{from: "README.md", to: "usr/share/doc/devlxd/", mode: 0o644},
 		{from: "SECURITY.md", to: "usr/share/doc/devlxd/", mode: 0o644},
 	},
@@ -58,7 +59,7 @@ var common = []placed{
 }
 
 // optional are files of which there may be none.
-var optional = regexp.MustCompile(`^packaging/(prometheus|grafana)/|\.5$`)
+var optional = regexp.MustCompile(`\.5$`)
 
 // stage lays the files of a package out in a folder, with modes and times that do not depend on those of the checkout.
 func (r *release) stage(root, program, kind, binaries string) error {
