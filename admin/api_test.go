@@ -160,6 +160,8 @@ func TestMethods(t *testing.T) {
 		"/healthz":                    "GET",
 		"/1.0":                        "GET",
 		"/1.0/status":                 "GET",
+		"/1.0/health":                 "GET",
+		"/1.0/top":                    "GET",
 		"/1.0/containers":             "GET, POST",
 		"/1.0/containers/c":           "GET, DELETE",
 		"/1.0/containers/c/bind":      "POST",

@@ -42,6 +42,7 @@ var (
 	errStopping    = &apiError{http.StatusServiceUnavailable, "devlxd is shutting down: try again when it has restarted"}
 	errUpgradeOff  = &apiError{http.StatusNotImplemented, "this server cannot be upgraded: restart it"}
 	errLogLevelOff = &apiError{http.StatusNotImplemented, "the log of this server has a level that stays: restart it with another"}
+	errTopOff      = &apiError{http.StatusNotImplemented, "this server does not count by container"}
 	errBusy        = &apiError{http.StatusConflict, "a change takes long, such as the import of an image: upgrade when it is done"}
 	errRelay       = &apiError{http.StatusServiceUnavailable, "devlxd is being upgraded: try again"}
 	errStreams     = &apiError{http.StatusServiceUnavailable, fmt.Sprintf("too many event streams: at most %d at a time", maxStreams)}

@@ -34,7 +34,9 @@ func (s *Server) info(*request) (reply, error) {
 
 // status: GET /1.0/status.
 func (s *Server) status(*request) (reply, error) {
-	return reply{metadata: s.currentStatus()}, nil
+	status := s.currentStatus()
+	status.Health = s.health()
+	return reply{metadata: status}, nil
 }
 
 func (s *Server) currentStatus() Status {

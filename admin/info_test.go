@@ -36,6 +36,7 @@ func TestInfoAndStatus(t *testing.T) {
 		t.Fatal(err)
 	}
 	want.Ready = true // there is no Options.Ready
+	want.Health = admin.Health{State: admin.HealthOK, Reasons: []admin.HealthReason{}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("status = %+v\nwant %+v", got, want)
 	}

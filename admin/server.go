@@ -54,6 +54,11 @@ type Options struct {
 	// Quotas tells what a container uses and may use, by the label of the
 	// quota. nil: it is not shown.
 	Quotas func(*registry.Container) map[string]Quota
+	// Top tells what the daemon does and for which containers, at most limit of them; Sort and Health of the answer are filled in. nil:
+	// GET /1.0/top is 501.
+	Top func(by TopSort, limit int) Top
+	// Health says what is wrong, but for what Ready says. It may wait for a second or two. nil: nothing is.
+	Health func() []HealthReason
 	// Gatherer is what /metrics shows. nil: /metrics is 404.
 	Gatherer prometheus.Gatherer
 	// Ready says whether guests are served, for /readyz. nil: always, once

@@ -15,6 +15,8 @@ type Status struct {
 	Uptime  int64     `json:"uptime_seconds"`
 	// TakenOver says from whom the process has taken over in an upgrade; nil: it was started.
 	TakenOver *TakenOver `json:"taken_over,omitempty"`
+	// Health says whether anything is wrong.
+	Health Health `json:"health"`
 	// Ready says that the first full load of containers is done and guests
 	// are being served.
 	Ready    bool   `json:"ready"`

@@ -98,7 +98,8 @@ func (d *daemon) metrics() string {
 // TestMetricsOfTheDaemon: the families of the whole /metrics, with their types
 // and labels, are an interface.
 func TestMetricsOfTheDaemon(t *testing.T) {
-	d := serve(t, "--metrics", "127.0.0.1:0")
+	d := serve(t, "--metrics", "127.0.0.1:0", "--metrics-per-container", "1")
+	d.CLI("container", "add", "web")
 	address := d.metrics()
 	body := mustFetch(t, "http://"+address+"/metrics")
 	parser := expfmt.NewTextParser(model.UTF8Validation)
@@ -303,7 +304,7 @@ func TestPrometheusScrapes(t *testing.T) {
 	need(t, "curl")
 	need(t, "prometheus")
 	need(t, "promtool")
-	d := serve(t, "--metrics", "127.0.0.1:0")
+	d := serve(t, "--metrics", "127.0.0.1:0", "--metrics-per-container", "5")
 	address := d.metrics()
 	web := d.Bound("web", "user.role=frontend")
 	api := startPrometheus(t, fmt.Sprintf(prometheusConfig, address))
@@ -326,6 +327,8 @@ func TestPrometheusScrapes(t *testing.T) {
 		{`sum(devlxd_identifications_total{result="identified"})`, found + missing},
 		{`sum(devlxd_peers_rejected_total)`, 0},
 		{`devlxd_request_duration_seconds_count`, found + missing},
+		{`devlxd_container_requests_total{container="web"}`, found + missing},
+		{`sum(devlxd_container_sent_bytes_total) - sum(devlxd_sent_bytes_total)`, 0},
 		{`devlxd_containers_running`, 1},
 		{`devlxd_build_info`, 1},
 	} {

@@ -115,7 +115,7 @@ func missing(expression string) bool {
 func TestWatched(t *testing.T) {
 	need(t, "prometheus")
 	need(t, "promtool")
-	d := serve(t, "--metrics", "127.0.0.1:0", "--discover", "lxc,nspawn,podman")
+	d := serve(t, "--metrics", "127.0.0.1:0", "--metrics-per-container", "10", "--discover", "lxc,nspawn,podman")
 	lxd, crash := fakeLXD(t)
 	mirror := serve(t, "--metrics", "127.0.0.1:0", "--source", "lxd:"+lxd)
 	stopLoad := watchedLoad(t, d)

@@ -55,6 +55,17 @@ const (
 	numKinds
 )
 
+// Advice says what does not work and what to do, as the line on entering does.
+func (k Kind) Advice() string {
+	if k >= numKinds {
+		return "unknown"
+	}
+	return table[k].enter
+}
+
+// Degrades reports whether the condition keeps devlxd from some of its work.
+func (k Kind) Degrades() bool { return k.level() == slog.LevelError }
+
 // texts are what a kind says: its label, the log line on entering (what is wrong: what to do) and that on leaving.
 type texts struct{ label, enter, leave string }
 

@@ -2,6 +2,7 @@ package faults
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -18,6 +19,9 @@ func TestGuestsTakeAllDescriptors(t *testing.T) {
 	d.wantHeld("connection_limit", "accept paused: the connection limit is reached")
 	if n := d.metric("devlxd_connections"); n != share {
 		t.Errorf("%v connections are open; want %d", n, share)
+	}
+	if _, err := d.TryCLI("status", "--check"); err == nil || !strings.Contains(err.Error(), "health is degraded: connection_limit: accept paused") {
+		t.Errorf("the check of the health says %v", err)
 	}
 	modest := d.guest(d.Bound("modest", "user.b=2")) // takes descriptors for the command line, and for the watching
 	modest.tell("get", "/1.0/config/user.b")         // waits behind the greedy one

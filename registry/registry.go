@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -229,6 +230,13 @@ func (r *Registry) Containers() []*Container {
 	})
 	slices.SortFunc(containers, func(a, b *Container) int { return strings.Compare(a.name, b.name) })
 	return containers
+}
+
+// All gives every container, in no order and without a copy of the list. Those added or removed meanwhile may be missing or present.
+func (r *Registry) All() iter.Seq[*Container] {
+	return func(yield func(*Container) bool) {
+		r.containers.Range(func(_ string, c *Container) bool { return yield(c) })
+	}
 }
 
 // Len returns the number of containers.

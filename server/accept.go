@@ -69,9 +69,9 @@ func (l *loop) accept() (more bool) {
 			return false
 		}
 		l.stats.accepted.Add(1)
-		if stranger, refused := s.refusals.refused(fd, l.mark); refused {
+		if v := s.refusals.refused(fd, l.mark); v != nil {
 			l.work++
-			l.shed(fd, stranger)
+			l.shed(fd, v)
 			continue
 		}
 		l.work += adoptWork

@@ -156,7 +156,7 @@ func TestShedDoesNotAllocate(t *testing.T) {
 		if fds, err = unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0); err != nil {
 			t.Fatal(err)
 		}
-		s.l.shed(fds[0], false)
+		s.l.shed(fds[0], &refusal{account: &s.l.srv.strangers})
 		_ = unix.Close(fds[1])
 	})
 	if n != 0 {

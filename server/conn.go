@@ -341,6 +341,7 @@ func (l *loop) close(c *conn, reason CloseReason) {
 		return
 	}
 	c.state = stateClosed
+	l.settleAnswers(c)
 	l.stats.closed[reason].Add(1)
 	if l.srv.debugging() {
 		l.logClosed(c, reason)

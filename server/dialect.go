@@ -86,7 +86,7 @@ func (d Dialect) texts() texts {
 }
 
 // apiBody is the body of GET /1.0. It depends on the server and on the state
-// of the container only, so both variants are rendered at start.
+// of the container only, so both variants are rendered beforehand.
 func (d Dialect) apiBody(location string, ready bool) []byte {
 	if d == DialectDocument {
 		return []byte(`{"api_version":"1.0"}` + "\n")

@@ -55,11 +55,11 @@ func (l *loop) serveEvents(c *conn, req *httpparse.Request, v versionPolicy) {
 		return
 	}
 	if websocket {
-		l.answer(routeEvents, 101)
+		l.countAnswer(c, routeEvents, 101)
 		l.out = ws.AppendUpgrade(l.out, req.SecWebSocketKey)
 		c.state = stateWS
 	} else {
-		l.answer(routeEvents, 200)
+		l.countAnswer(c, routeEvents, 200)
 		// The head of LXD's stream, with the line ends that RFC 9112 asks for.
 		l.out = append(l.out, "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Type: application/json\r\nX-Content-Type-Options: nosniff\r\n"...)
 		c.state = stateStream

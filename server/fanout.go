@@ -67,9 +67,10 @@ func (l *loop) unsubscribe(c *conn, reason CloseReason) {
 		return
 	}
 	c.sub.live = false
-	l.stats.miss(c.sub.ring, &c.sub.cursor, reason)
+	missed := l.stats.miss(c.sub.ring, &c.sub.cursor, reason)
 	l.stats.subscribers.Add(-1)
 	if g := c.group; g != nil {
+		l.countLost(g.account, missed, reason)
 		g.account.subscribers.Add(-1)
 		if g.subs--; g.subs == 0 {
 			g.watch.Close()
@@ -145,6 +146,7 @@ func (l *loop) pump(c *conn) {
 			return
 		}
 		if full {
+			l.watchLag(c.group)
 			l.settle(c)
 			return
 		}
@@ -203,12 +205,14 @@ func (l *loop) deliver(c *conn) (full bool, err error) {
 		return false, err
 	}
 	l.sent += n
-	now := l.srv.reg.Clock()
+	l.countSent(c.group.account, n)
+	now, events := l.srv.reg.Clock(), uint64(0)
 	for i, b := range f.iov {
 		if n == 0 {
 			c.out = &pending{}
 			break
 		}
+		events++
 		l.countDelivery(f.events[i], c.sub.since, now)
 		c.sub.cursor = f.cursors[i]
 		if n < len(b) {
@@ -217,6 +221,7 @@ func (l *loop) deliver(c *conn) (full bool, err error) {
 		}
 		n -= len(b)
 	}
+	c.group.account.events.Add(events)
 	return c.out != nil, nil
 }
 

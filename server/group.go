@@ -25,6 +25,7 @@ type group struct {
 	through  *conn         // the one that is read from although the limit of bytes is reached
 	waiting  *waiting      // nil: nobody has waited yet
 	noneIdle time.Duration // of the loop's clock: until then none of its connections is idle, unless one becomes it
+	lagging  bool          // in loop.lagging
 }
 
 // join counts c and puts it among the connections of its container. A container that stops
@@ -65,6 +66,9 @@ func (l *loop) leave(c *conn) {
 	c.group, c.groupPrev, c.groupNext = nil, nil, nil
 	if g.first == nil {
 		delete(l.groups, g.binding)
+		if g.lagging {
+			l.setLag(g.account, 0) // the tick may end with it
+		}
 	}
 }
 

@@ -379,6 +379,9 @@ func (l *loop) resubscribe(c *conn, r *subscriberRecord) {
 	sub := c.sub
 	sub.ring, sub.cursor = ring, cursor
 	l.subscribe(c, sub)
+	if c.out != nil {
+		l.watchLag(c.group)
+	}
 }
 
 // endStopped ends a connection whose container has stopped.

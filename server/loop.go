@@ -37,6 +37,7 @@ type loop struct {
 	out      []byte            // answers gathered in this turn
 	sent     int               // bytes written in this turn of a connection
 	answered uint64            // requests answered in this turn
+	owed     uint64            // of them, those that are yet to be counted in the account, see settleAnswers
 	req      httpparse.Request // the request being answered
 	route    route             // its route
 	code     int               // what it was answered with; 0: nothing yet
@@ -57,6 +58,8 @@ type loop struct {
 	served  int           // those at the beginning of runq that had their turn
 	blocked []*group      // with connections that wait for more than their turn
 	retried time.Duration // of clock, when they were looked at last
+	lagging []*group      // with subscribers whose socket was full
+	lagAt   uint32        // tick at which they were looked at last
 
 	claims   claims
 	work     int      // units of work in this pass: requests, frames and the like
@@ -306,6 +309,7 @@ func (l *loop) onTick() {
 		l.wheel.advance(uint32(n), func(c *conn) { l.guard(c, func() { l.due(c) }) })
 	}
 	l.retryBlocked()
+	l.measureLag()
 	switch {
 	case l.acceptPaused:
 		l.resumeAccept()

@@ -13,13 +13,15 @@ import (
 // scraped, so that the guest path shares no counter between loops. Every label
 // of a closed set is there from the start, at zero.
 type collector struct {
-	s *Server
+	s      *Server
+	single containerMetrics // of single ones
 
 	connections, subscribers, containers, bound, images *prometheus.Desc
 	accepted, shed, taken, pauses                       *prometheus.Desc
 	identified, rejected, closed                        *prometheus.Desc
 	requests, published, delivered, missed, overrun     *prometheus.Desc
-	quotaWaits, quotaRefused                            *prometheus.Desc
+	quotaWaits, quotaRefused, quotaWaiting              *prometheus.Desc
+	sent                                                *prometheus.Desc
 	ringBytes, duration, delay, lag                     *prometheus.Desc
 }
 
@@ -30,6 +32,7 @@ func (s *Server) Collector() prometheus.Collector {
 	}
 	return &collector{
 		s:           s,
+		single:      newContainerMetrics(),
 		connections: desc("connections", "Open guest connections."),
 		subscribers: desc("subscribers", "Event subscriptions."),
 		containers:  desc("containers", "Registered containers."),
@@ -45,9 +48,11 @@ func (s *Server) Collector() prometheus.Collector {
 		quotaWaits:  desc("quota_waits_total", "Times that a connection waited because its container was at its quota.", "quota"),
 		quotaRefused: desc("quota_refused_total", "Connections and event subscriptions that were answered 500 because their container was at its quota.",
 			"quota"),
-		requests:  desc("requests_total", "Requests answered.", "route", "code"),
-		published: desc("events_published_total", "Events published to rings.", "type"),
-		delivered: desc("events_delivered_total", "Events written to subscribers.", "type"),
+		quotaWaiting: desc("quota_waiting", "Connections that wait because their container is at its quota.", "quota"),
+		sent:         desc("sent_bytes_total", "Bytes of answers and events that were written to guests."),
+		requests:     desc("requests_total", "Requests answered.", "route", "code"),
+		published:    desc("events_published_total", "Events published to rings.", "type"),
+		delivered:    desc("events_delivered_total", "Events written to subscribers.", "type"),
 		missed: desc("events_lost_total", "Events that subscribers asked for and did not get, by why their connection ended.",
 			"type", "reason"),
 		overrun: desc("subscribers_overrun_total", "Subscribers that were told that they lost events because they were too slow."),
@@ -86,6 +91,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	counter(c.taken, sum(func(s *loopStats) uint64 { return s.takenOver.Load() }))
 	counter(c.pauses, sum(func(s *loopStats) uint64 { return s.acceptPauses.Load() }))
 	counter(c.overrun, sum(func(s *loopStats) uint64 { return s.lost.Load() }))
+	counter(c.sent, sum(func(s *loopStats) uint64 { return s.sent.Load() }))
 	for i, r := range peer.AllRejects() {
 		var rejected uint64
 		for p, path := range peer.AllPaths() {
@@ -103,6 +109,11 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	for _, q := range registry.AllLimits() {
 		counter(c.quotaWaits, sum(func(s *loopStats) uint64 { return s.quotaWaits[q].Load() }), q.String())
 		counter(c.quotaRefused, sum(func(s *loopStats) uint64 { return s.quotaRefused[q].Load() }), q.String())
+		var waiting int64
+		for _, l := range c.s.loops {
+			waiting += l.stats.quotaWaiting[q].Load()
+		}
+		ch <- prometheus.MustNewConstMetric(c.quotaWaiting, prometheus.GaugeValue, float64(waiting), q.String())
 	}
 	for r := range numRoutes {
 		for i, code := range statusCodes {
@@ -116,6 +127,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 			counter(c.missed, sum(func(s *loopStats) uint64 { return s.missed[i][j].Load() }), t.String(), r.String())
 		}
 	}
+	c.single.collect(ch, c.s)
 	ch <- sumHistograms(c.duration, c.s.loops, func(s *loopStats) *histogram { return &s.duration })
 	ch <- sumHistograms(c.delay, c.s.loops, func(s *loopStats) *histogram { return &s.delay })
 	ch <- sumHistograms(c.lag, c.s.loops, func(s *loopStats) *histogram { return &s.lag })
@@ -132,6 +144,9 @@ func resultLabel(r peer.Reject) string {
 
 // Connections is the number of open guest connections.
 func (s *Server) Connections() int64 { return s.open.Load() }
+
+// ConnectionLimit is how many guest connections may be open; those beyond it wait in the backlog.
+func (s *Server) ConnectionLimit() int64 { return s.maxConnections() }
 
 // LoopConnections is how many connections each loop holds, by the number of the
 // loop. It waits for no loop, so that it also tells of one that is stuck.

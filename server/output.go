@@ -66,6 +66,7 @@ func (p *pending) release() {
 // becomes pending. It returns false when c was closed.
 func (l *loop) push(c *conn) bool {
 	defer func() { l.out = l.out[:0] }()
+	l.settleAnswers(c)
 	if len(l.out) == 0 {
 		return true
 	}
@@ -76,6 +77,7 @@ func (l *loop) push(c *conn) bool {
 	}
 	n, err := write(int(c.fd), l.out)
 	l.sent += n
+	l.countSent(c.group.account, n)
 	if err != nil {
 		l.close(c, CloseSocketError)
 		return false
@@ -150,7 +152,8 @@ func (l *loop) onWritable(c *conn) {
 		l.settle(c)
 		return
 	}
-	done, err := l.advance(c.out, int(c.fd))
+	n, done, err := l.advance(c.out, int(c.fd))
+	l.countSent(c.group.account, int(n))
 	if err != nil {
 		l.close(c, CloseSocketError)
 		return
@@ -179,15 +182,16 @@ func (l *loop) onWritable(c *conn) {
 	}
 }
 
-// advance writes as much of p as one turn and the socket allow.
-func (l *loop) advance(p *pending, fd int) (done bool, err error) {
+// advance writes as much of p as one turn and the socket allow, sent bytes.
+func (l *loop) advance(p *pending, fd int) (sent int64, done bool, err error) {
 	if len(p.tail) > 0 {
 		n, err := write(fd, p.tail)
+		sent += int64(n)
 		if err != nil {
-			return false, err
+			return sent, false, err
 		}
 		if p.tail = p.tail[n:]; len(p.tail) > 0 {
-			return false, nil
+			return sent, false, nil
 		}
 		p.tail = nil
 	}
@@ -197,14 +201,18 @@ func (l *loop) advance(p *pending, fd int) (done bool, err error) {
 		var n int64
 		if s.file == nil {
 			m, err := write(fd, s.bytes)
+			n = int64(m)
+			sent += n
 			if err != nil {
-				return false, err
+				return sent, false, err
 			}
 			s.bytes = s.bytes[m:]
-			s.length -= int64(m)
-			n = int64(m)
-		} else if n, err = sendFile(fd, s, budget); err != nil {
-			return false, err
+			s.length -= n
+		} else {
+			n, err = sendFile(fd, s, budget)
+			if sent += n; err != nil {
+				return sent, false, err
+			}
 		}
 		budget -= n
 		l.work += int(n / fileUnit)
@@ -212,10 +220,10 @@ func (l *loop) advance(p *pending, fd int) (done bool, err error) {
 			p.segments = p.segments[1:]
 		}
 		if n == 0 || budget <= 0 {
-			return len(p.segments) == 0, nil
+			return sent, len(p.segments) == 0, nil
 		}
 	}
-	return true, nil
+	return sent, true, nil
 }
 
 // sendFile sends up to budget bytes of a file segment; 0 means that the socket

@@ -46,8 +46,9 @@ func (s *Server) SetLimits(limits registry.Limits) error {
 	return nil
 }
 
-// account is what one life of a container uses of its quotas, over all loops; the peers that belong to no container share one. Safe for
-// concurrent use. It fills a cache line, which loops that serve other containers must not touch.
+// account is what one life of a container uses of its quotas, over all loops, and what it has had; the peers that belong to no container share
+// one. Safe for concurrent use. It fills two cache lines, which loops that serve other containers must not touch: what each request counts
+// in is in the first, which its token has brought to the loop anyway.
 type account struct {
 	bucket      bucket
 	connects    bucket
@@ -56,7 +57,13 @@ type account struct {
 	subscribers atomic.Int64
 	images      atomic.Int64 // downloads
 	turnedAway  atomic.Int64 // connections that wait for their request to be answered 500; not among connections
-	_           [8]byte
+	requests    atomic.Uint64
+
+	events atomic.Uint64          // delivered
+	sent   atomic.Uint64          // bytes
+	excess atomic.Pointer[excess] // nil: it never went beyond its quotas or read too slowly
+	look   *look                  // nil: nobody has looked at it; guarded by Server.looks
+	_      [32]byte
 }
 
 // bucket is a token bucket as the time at which it is full again, on the clock of the server (the "generic cell rate algorithm" of
@@ -220,7 +227,7 @@ func (l *loop) mayRead(c *conn) bool {
 func (l *loop) takeSubscriber(g *group) bool {
 	if g.account.subscribers.Add(1) > l.limit(g, registry.LimitSubscribers) {
 		g.account.subscribers.Add(-1)
-		l.stats.quotaRefused[registry.LimitSubscribers].Add(1)
+		l.countRefusal(g.account, registry.LimitSubscribers)
 		return false
 	}
 	return true

@@ -130,7 +130,7 @@ func (l *loop) turnAway(c *conn, pid int32, limit int64) bool {
 		l.refuseAtOnce(c, pid, limit)
 		return false
 	}
-	l.stats.quotaRefused[registry.LimitConnections].Add(1)
+	l.countRefusal(a, registry.LimitConnections)
 	a.connections.Add(-1)
 	l.claims.of(c).turnedAway = true
 	return true

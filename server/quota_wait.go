@@ -130,7 +130,7 @@ func (l *loop) wait(c *conn, kind waitKind, again bool) {
 	k := l.claims.of(c)
 	k.kind, k.again = kind, again
 	if kind != waitTurn {
-		l.stats.quotaWaits[quotas[kind]].Add(1)
+		l.countWait(c.group.account, quotas[kind])
 	}
 	if kind == waitRoom {
 		return
@@ -147,6 +147,9 @@ func (l *loop) unwait(c *conn) (again bool) {
 	}
 	if k.kind != waitRoom {
 		l.dequeue(c.group, c.claim)
+	}
+	if k.kind != waitTurn {
+		l.stats.quotaWaiting[quotas[k.kind]].Add(-1)
 	}
 	again = k.again
 	k.kind, k.again, k.prev, k.next = waitNone, false, 0, 0

@@ -40,23 +40,23 @@ func (r *refusals) add(v refusal, now time.Duration) {
 	r.until.Store(int64(v.until))
 }
 
-// refused reports whether a connection is to be refused like the one before it of the same process, and whether that is a stranger's.
-func (r *refusals) refused(fd int, now time.Duration) (stranger, refused bool) {
+// refused tells how the connection before this one of the same process was refused, if this one is to be refused like it; else nil.
+func (r *refusals) refused(fd int, now time.Duration) *refusal {
 	if int64(now) >= r.until.Load() {
-		return false, false
+		return nil
 	}
 	pid := r.peer(fd)
 	v := r.recent[pid&(refusalSlots-1)].Load()
 	if v == nil || pid == 0 || v.pid != pid || now >= v.until || v.account.connections.Load() < v.limit {
-		return false, false
+		return nil
 	}
-	return v.stranger, true
+	return v
 }
 
 // refuseAtOnce answers a new connection of process pid before it asks, because its container is at its limit, and remembers that.
 func (l *loop) refuseAtOnce(c *conn, pid int32, limit int64) {
-	l.stats.quotaRefused[registry.LimitConnections].Add(1)
 	a, stranger := c.group.account, c.group.binding == nil
+	l.countRefusal(a, registry.LimitConnections)
 	l.out = l.out[:0]
 	l.answerTurnedAway(c, stranger, versionPolicy{})
 	l.flush(c)
@@ -65,13 +65,15 @@ func (l *loop) refuseAtOnce(c *conn, pid int32, limit int64) {
 	}
 }
 
-// shed answers a connection that nobody has looked at, and closes it.
-func (l *loop) shed(fd int, stranger bool) {
-	l.stats.quotaRefused[registry.LimitConnections].Add(1)
+// shed answers a connection that nobody has looked at like the one that was refused before it, and closes it.
+func (l *loop) shed(fd int, v *refusal) {
+	l.countRefusal(v.account, registry.LimitConnections)
 	l.stats.shed.Add(1)
 	l.out = l.out[:0]
 	l.refused = conn{fd: int32(fd)}
-	l.answerTurnedAway(&l.refused, stranger, versionPolicy{})
-	_, _ = writeNow(fd, l.out) // a new socket takes it, unless nobody is at its other end
+	l.answerTurnedAway(&l.refused, v.stranger, versionPolicy{})
+	v.account.requests.Add(1)
+	n, _ := writeNow(fd, l.out) // a new socket takes it, unless nobody is at its other end
+	l.countSent(v.account, n)
 	closeNow(fd)
 }

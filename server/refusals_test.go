@@ -104,15 +104,15 @@ func TestRefusalsAreForgotten(t *testing.T) {
 	} {
 		pid = c.pid
 		a.connections.Store(c.open)
-		if stranger, got := r.refused(0, c.now); got != c.want || stranger != c.want {
-			t.Errorf("%s: refused %v, as a stranger %v; want %v", c.name, got, stranger, c.want)
+		if got := r.refused(0, c.now); (got != nil) != c.want || got != nil && !got.stranger {
+			t.Errorf("%s: refused like %+v; want %v", c.name, got, c.want)
 		}
 	}
 	// The time of another refusal does not lengthen that of the first.
 	r.add(refusal{pid: 9, account: a, limit: 3}, time.Second+refusalTime/2)
 	pid = 7
 	a.connections.Store(3)
-	if _, got := r.refused(0, time.Second+refusalTime); got {
+	if r.refused(0, time.Second+refusalTime) != nil {
 		t.Error("refused for as long as a later one")
 	}
 }

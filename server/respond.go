@@ -25,16 +25,10 @@ const (
 	typeRaw  = "application/octet-stream"
 )
 
-// answer counts the answer to a request.
-func (l *loop) answer(r route, status int) {
-	l.stats.answer(r, status)
-	l.code = status
-}
-
 // startHead gathers the status line and the fields that every answer has, and
 // counts the answer.
 func (l *loop) startHead(c *conn, status int, v versionPolicy) {
-	l.answer(l.route, status)
+	l.countAnswer(c, l.route, status)
 	l.answered++
 	l.out = httpparse.AppendStatus(l.out, status)
 	l.out = l.date.Append(l.out, l.now)
@@ -74,9 +68,9 @@ func (l *loop) respondRendered(c *conn, rendered []byte, bodyLen int, v versionP
 
 // startOutput writes the pending output of c as far as the first turn goes.
 func (l *loop) startOutput(c *conn) {
-	before := c.out.size()
-	done, err := l.advance(c.out, int(c.fd))
-	l.sent += before - c.out.size()
+	n, done, err := l.advance(c.out, int(c.fd))
+	l.sent += int(n)
+	l.countSent(c.group.account, int(n))
 	if err != nil {
 		l.close(c, CloseSocketError)
 		return

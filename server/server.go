@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -124,10 +125,13 @@ type Server struct {
 	strangers account      // of the peers that belong to no container
 	limits    atomic.Pointer[registry.Limits]
 	lines     logging.Quota // of the peers that belong to no container
-	started   time.Time
-	made      time.Time // zero of clock
+	looks     looks         // at the accounts of all
 
-	bodies    [2][]byte // GET /1.0 by state: started, ready
+	perContainer atomic.Int64 // see SetPerContainer
+	started      time.Time
+	made         time.Time // zero of clock
+
+	bodies    atomic.Pointer[[2][]byte] // GET /1.0 by state: started, ready
 	farewells [numCloseReasons]farewell
 	pingFrame []byte
 
@@ -154,11 +158,11 @@ func New(o Options) (*Server, error) {
 		opts: o, texts: o.Dialect.texts(), log: o.Log, started: o.Now(), made: time.Now(), faults: o.Faults,
 		throttled: newThrottle(o.Log, slog.LevelError, 10*time.Second, o.Now),
 		farewells: farewells(), pingFrame: ws.AppendFrame(nil, ws.OpPing, nil),
-		bodies: [2][]byte{o.Dialect.apiBody(o.Location, false), o.Dialect.apiBody(o.Location, true)},
 		failed: make(chan error, o.Loops),
 	}
 	s.refusals.peer = o.peerPID
 	s.limits.Store(&o.Limits)
+	s.SetLocation("")
 	if err := s.budget.init(o.MaxConnections); err != nil {
 		return nil, err
 	}
@@ -197,11 +201,18 @@ func (s *Server) identify(fd int) (*registry.Binding, peer.Peer, peer.Reject) {
 // clock is the monotonic time for measurements and token buckets.
 func (s *Server) clock() time.Duration { return time.Since(s.made) }
 
+// SetLocation changes the location that GET /1.0 tells, in the lxd and incus dialects; "" is that of the Options. Safe for concurrent use.
+func (s *Server) SetLocation(location string) {
+	location = cmp.Or(location, s.opts.Location)
+	s.bodies.Store(&[2][]byte{s.opts.Dialect.apiBody(location, false), s.opts.Dialect.apiBody(location, true)})
+}
+
 func (s *Server) apiBody(ready bool) []byte {
+	bodies := s.bodies.Load()
 	if ready {
-		return s.bodies[1]
+		return bodies[1]
 	}
-	return s.bodies[0]
+	return bodies[0]
 }
 
 // Start runs the loops. It returns at once; [Server.Failed] tells of a loop that

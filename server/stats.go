@@ -37,6 +37,8 @@ type loopStats struct {
 	requests     [numRoutes][len(statusCodes)]atomic.Uint64
 	quotaWaits   [registry.NumLimits]atomic.Uint64
 	quotaRefused [registry.NumLimits]atomic.Uint64
+	quotaWaiting [registry.NumLimits]atomic.Int64 // connections
+	sent         atomic.Uint64                    // bytes
 	subscribers  atomic.Int64
 	delivered    [numEventTypes]atomic.Uint64
 	lost         atomic.Uint64                                 // subscribers
@@ -68,10 +70,11 @@ func eventIndex(t registry.EventType) int {
 // miss counts the events that a subscriber asked for and did not get before its
 // connection ended for the reason. It is the rest of a sum that holds for each
 // subscriber: what was published to it is delivered, missed or under way.
-func (s *loopStats) miss(ring *registry.Ring, cursor *registry.Cursor, reason CloseReason) {
+func (s *loopStats) miss(ring *registry.Ring, cursor *registry.Cursor, reason CloseReason) (events uint64) {
 	config, device := ring.Missed(cursor)
 	s.missed[eventIndex(registry.EventConfig)][reason].Add(config)
 	s.missed[eventIndex(registry.EventDevice)][reason].Add(device)
+	return config + device
 }
 
 // open is the number of connections that the loop holds: a loop identifies or takes over, and
@@ -88,6 +91,3 @@ func (s *loopStats) open() (n int) {
 	}
 	return max(n+int(s.takenOver.Load()), 0)
 }
-
-// answer counts an answered request.
-func (s *loopStats) answer(r route, status int) { s.requests[r][statusIndex(status)].Add(1) }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -21,6 +22,19 @@ func (c *Client) Server(ctx context.Context) (info admin.ServerInfo, err error) 
 func (c *Client) Status(ctx context.Context) (status admin.Status, err error) {
 	err = c.do(ctx, call{method: http.MethodGet, path: []string{"status"}}, &status)
 	return status, err
+}
+
+// Health returns whether anything is wrong with the daemon.
+func (c *Client) Health(ctx context.Context) (health admin.Health, err error) {
+	err = c.do(ctx, call{method: http.MethodGet, path: []string{"health"}}, &health)
+	return health, err
+}
+
+// Top returns what the daemon is doing, and at most limit of the containers that it does most for.
+func (c *Client) Top(ctx context.Context, by admin.TopSort, limit int) (top admin.Top, err error) {
+	query := url.Values{"sort": {string(by)}, "limit": {strconv.Itoa(limit)}}
+	err = c.do(ctx, call{method: http.MethodGet, path: []string{"top"}, query: query}, &top)
+	return top, err
 }
 
 // Upgrade replaces the daemon by another binary, an absolute path; "" is the one that it was started from. It returns when the new process

@@ -44,10 +44,10 @@ type daemonConfig struct {
 	Source *lxdapi.Address
 	// ProofAlways demands the pid namespace of every peer, see peer.Options.PidNSAlways.
 	ProofAlways bool
+	// PerContainer is how many containers have metrics of their own, see server.Server.SetPerContainer.
+	PerContainer int
 	// Discover are the runtimes whose running containers are found, see package source/discover.
 	Discover []discover.Runtime
-	// PerContainer is of how many containers there are metrics with their names; 0: of none.
-	PerContainer int
 	// Settings are what the others were made from; some of them can change.
 	Settings reloadable
 	// Confine gives privileges up for the whole process; nil: all are kept.
@@ -231,7 +231,7 @@ func (d *daemon) newAdmin(upgrades map[string]float64) {
 		gatherer.MustRegister(d.found.Collector())
 	}
 	d.admin = admin.New(admin.Options{
-		Registry: d.server.Registry(), Loading: true, Status: d.status, Quotas: d.quotas, Gatherer: gatherer,
+		Registry: d.server.Registry(), Loading: true, Status: d.status, Quotas: d.quotas, Top: d.top, Health: d.health, Gatherer: gatherer,
 		Ready: d.ready.Load, Upgrade: d.upgrade, Faults: d.faults, LogLevel: d.logLevel(), Log: d.cfg.Log,
 	})
 }
@@ -397,16 +397,6 @@ func (d *daemon) status() admin.Status {
 	}
 	s.Identity.Checks = append(s.Identity.Checks, admin.Check{Name: "pid namespace proof", OK: true, Detail: d.proof()})
 	return s
-}
-
-// quotas tells the admin API what a container uses and may use.
-func (d *daemon) quotas(c *registry.Container) map[string]admin.Quota {
-	usage := d.server.Usage(c)
-	quotas := make(map[string]admin.Quota, registry.NumLimits)
-	for _, l := range registry.AllLimits() {
-		quotas[l.String()] = admin.Quota{Limit: registry.FormatLimit(usage.Limits[l]), Used: usage.InUse[l]}
-	}
-	return quotas
 }
 
 // proof says of whom the pid namespace is demanded as a second proof.

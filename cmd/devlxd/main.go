@@ -68,7 +68,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage. An error is one line on standard er
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError(flagError(err)) })
 	root.AddCommand(newServeCommand(), newContainerCommand(), newConfigCommand(), newDeviceCommand(), newImageCommand(),
-		newMonitorCommand(), newStatusCommand(), newLogLevelCommand(), newUpgradeCommand(), newAttachCommand(), newDetachCommand(), newCheckCommand(), newDoctorCommand(), newDemoCommand())
+		newMonitorCommand(), newStatusCommand(), newTopCommand(), newLogLevelCommand(), newUpgradeCommand(), newAttachCommand(), newDetachCommand(), newCheckCommand(), newDoctorCommand(), newDemoCommand())
 	root.SetHelpCommand(newHelpCommand())
 	// Cobra adds these two when a command is run, which is too late for checkUsage.
 	root.InitDefaultHelpCmd()

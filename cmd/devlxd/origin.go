@@ -125,7 +125,7 @@ func (d *daemon) newMirror() {
 	}
 	d.mirror = lxd.New(lxd.Options{
 		Address: *d.cfg.Source, Registry: d.server.Registry(), Binder: d.binder, Cgroups: d.host.Mount(), Privileged: d.host.RequirePidNS,
-		Faults: d.faults, Log: d.cfg.Log, Lines: d.lines,
+		Member: d.server.SetLocation, Faults: d.faults, Log: d.cfg.Log, Lines: d.lines,
 	})
 	d.setState.Store(d.mirror)
 }

@@ -138,7 +138,7 @@ func (d *daemon) reload() {
 		sink.SetLevel(min(sink.Level(), l.Config.LogLevel)) // the line below is of the old level or the new one
 		sink.SetFormat(l.Config.LogFormat)
 	}
-	d.setPerContainer(l.Config.PerContainer)
+	d.server.SetPerContainer(l.Config.PerContainer)
 	for _, w := range l.warnings() {
 		log.Warn("a setting has no effect", "detail", w)
 	}
@@ -148,13 +148,6 @@ func (d *daemon) reload() {
 	log.Info("settings reloaded", "file", l.File, "changed", strings.Join(changed, " "))
 	if sink != nil {
 		sink.SetLevel(l.Config.LogLevel)
-	}
-}
-
-// setPerContainer has the metrics tell of n containers by name, 0 of none.
-func (d *daemon) setPerContainer(n int) {
-	if s, ok := any(d.server).(interface{ SetPerContainer(n int) }); ok {
-		s.SetPerContainer(n)
 	}
 }
 

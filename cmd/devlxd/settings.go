@@ -30,11 +30,8 @@ func (f *settingFlag) Set(text string) error {
 
 // Type is what help prints for the value.
 func (f *settingFlag) Type() string {
-	switch f.kind {
-	case settings.KindNumber:
+	if f.kind == settings.KindNumber {
 		return "int"
-	case settings.KindBool:
-		return "bool"
 	}
 	return "string"
 }
@@ -51,9 +48,6 @@ func (o *options) bind(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&o.file, "config", settings.DefaultFile, "file of the settings, which may be missing unless it is named (or "+settings.FileEnv+")")
 	for _, f := range settings.Flags() {
 		cmd.Flags().Var(&settingFlag{f.Default, f.Kind}, f.Name, fmt.Sprintf("%s (or %s)", f.Usage, f.Env))
-		if f.Kind == settings.KindBool {
-			cmd.Flags().Lookup(f.Name).NoOptDefVal = "true"
-		}
 	}
 }
 

@@ -241,7 +241,7 @@ func (d *daemon) newServer() (err error) {
 	if err != nil {
 		return err
 	}
-	d.setPerContainer(d.cfg.PerContainer)
+	d.server.SetPerContainer(d.cfg.PerContainer)
 	d.server.Start()
 	if d.binder, err = server.NewBinder(d.host, d.server.Registry(), d.cfg.Log, d.faults, d.lines); err != nil {
 		return err

@@ -37,6 +37,10 @@ type plan struct {
 	Binary  string // devlxd; "": none is installed
 	Self    string // this program
 	Units   string // folder of units
+	// Checkout is a folder that is there under its path, with a layer in memory over it; "": none. Shared are those that are there as
+	// they are.
+	Checkout string
+	Shared   []string
 }
 
 // bootMain takes over in a process that startMachine has made.
@@ -62,7 +66,7 @@ func (p *plan) boot() error {
 		return os.NewSyscallError("unshare", err)
 	}
 	root := filepath.Join(p.Dir, "root")
-	for _, step := range []func(string) error{p.mountRoot, mountAPI, makeDevices, p.install, quieten} {
+	for _, step := range []func(string) error{p.mountRoot, mountAPI, p.mountCheckout, makeDevices, p.install, quieten} {
 		if err := step(root); err != nil {
 			return err
 		}
@@ -140,6 +144,23 @@ func mountAPI(root string) error {
 		}
 	}
 	return nil
+}
+
+// mountCheckout mounts what a machine has of the host besides its root file system.
+func (p *plan) mountCheckout(root string) error {
+	for _, dir := range p.Shared {
+		if err := mount(dir, filepath.Join(root, dir), "", unix.MS_BIND, ""); err != nil {
+			return err
+		}
+	}
+	if p.Checkout == "" {
+		return nil
+	}
+	upper, work := filepath.Join(p.Dir, "checkout"), filepath.Join(p.Dir, "checkout-work")
+	if err := errors.Join(os.Mkdir(upper, 0o755), os.Mkdir(work, 0o755)); err != nil {
+		return err
+	}
+	return mount("overlay", filepath.Join(root, p.Checkout), "overlay", 0, "lowerdir="+p.Checkout+",upperdir="+upper+",workdir="+work)
 }
 
 func makeDevices(root string) error {

@@ -3,8 +3,8 @@
 // reload as an upgrade, restarts that keep the guest socket, and the sandbox.
 //
 // systemd is pid 1 of namespaces of its own, on the host's root file system with a
-// layer in memory over it, in a cgroup of its own. Containers are started by services
-// of it. Nothing of it outlives the test, and nothing of the host is changed.
+// layer in memory over it, in a cgroup of its own. The commands of the documents are
+// run on such machines too. Containers are started by services of it. Nothing of it outlives the test, and nothing of the host is changed.
 package systemd
 
 import (

@@ -38,7 +38,11 @@ var allowed = map[string][]string{
 	"internal/logging": {},
 	"internal/lxdapi":  {},
 	// What the settings of the daemon are called, and what makes them valid, is for the packages that they are about.
-	"internal/settings":  {"internal/logging", "internal/lxdapi", "registry", "server", "source/discover"},
+	"internal/settings": {"internal/logging", "internal/lxdapi", "registry", "server", "source/discover"},
+	"internal/markdown": {},
+	// Makes the reference of a command line, for tests that compare it with the committed one.
+	"internal/clidoc":    {},
+	"packaging/release":  {},
 	"internal/privilege": {},
 	"internal/sandbox":   {"internal/cgroup2"},
 	"internal/demo":      {"internal/sandbox"},

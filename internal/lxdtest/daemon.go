@@ -43,6 +43,14 @@ type Daemon struct {
 // Start starts a daemon and sets it up. It is skipped where there is none, and ended with the test, with all its containers.
 func Start(t testing.TB, k Kind) *Daemon {
 	t.Helper()
+	d := launch(t, k)
+	d.setUp()
+	return d
+}
+
+// launch starts a daemon that has nothing yet.
+func launch(t testing.TB, k Kind) *Daemon {
+	t.Helper()
 	Need(t, k)
 	dir, err := os.MkdirTemp(Dir(), k.String()+"*")
 	if err != nil {
@@ -55,7 +63,6 @@ func Start(t testing.TB, k Kind) *Daemon {
 	d.prefix = prefix(Dir()) + strings.TrimPrefix(filepath.Base(dir), k.String()) + "-"
 	t.Cleanup(d.end)
 	d.Launch()
-	d.setUp()
 	return d
 }
 

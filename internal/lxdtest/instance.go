@@ -45,10 +45,26 @@ func (d *Daemon) Name(short string) string { return d.prefix + short }
 func (d *Daemon) Create(project, short string, p Profile) *Instance {
 	d.T.Helper()
 	i := &Instance{Name: d.Name(short), Project: project, Daemon: d}
-	if err := i.create(p); err != nil {
+	if err := i.create("", p); err != nil {
 		d.T.Fatal(err)
 	}
 	return i
+}
+
+// CreateOn is Create in the project "default" on a member of the daemon's cluster.
+func (d *Daemon) CreateOn(member, short string, p Profile) *Instance {
+	d.T.Helper()
+	i := &Instance{Name: d.Name(short), Project: DefaultProject, Daemon: d}
+	if err := i.create("&target="+member, p); err != nil {
+		d.T.Fatal(err)
+	}
+	return i
+}
+
+// Move moves a stopped container to another member of the cluster.
+func (i *Instance) Move(member string) {
+	i.Daemon.T.Helper()
+	i.Daemon.Do("POST", i.path("")+"&target="+member, map[string]any{"name": i.Name, "migration": true}, nil)
 }
 
 // Run makes a container, starts it and waits until a guest can be spoken as.
@@ -59,8 +75,9 @@ func (d *Daemon) Run(short string, p Profile) *Instance {
 	return i
 }
 
-func (i *Instance) create(p Profile) error {
-	return i.Daemon.Call("POST", in(i.Project, "/1.0/instances"), map[string]any{
+// create makes the container; more are parameters of the query.
+func (i *Instance) create(more string, p Profile) error {
+	return i.Daemon.Call("POST", in(i.Project, "/1.0/instances")+more, map[string]any{
 		"name": i.Name, "type": "container", "config": p.Config, "devices": p.Devices, "profiles": p.Profiles,
 		"source": map[string]string{"type": "image", "fingerprint": i.Daemon.Image},
 	}, nil)

@@ -26,8 +26,8 @@ const (
 	MetricsOff = "off"
 )
 
-// maxTop bounds the label values that a scrape can be made to have.
-const maxTop = 10_000
+// maxPerContainer bounds the metrics of containers: each has 17 series, and a Prometheus has to hold them.
+const maxPerContainer = 10_000
 
 // Config is what the values mean.
 type Config struct {
@@ -49,9 +49,6 @@ type Config struct {
 	Loops     int // 0: the server's default
 	LogLevel  slog.Level
 	LogFormat logging.Format
-
-	perContainer bool
-	top          int
 }
 
 func setRunDir(c *Config, text string) (err error) {
@@ -86,19 +83,7 @@ func setMetrics(c *Config, text string) error {
 }
 
 func setPerContainer(c *Config, text string) (err error) {
-	switch text {
-	case "true":
-		c.perContainer = true
-	case "false":
-		c.perContainer = false
-	default:
-		return fmt.Errorf("unknown value %q: use true or false", text)
-	}
-	return nil
-}
-
-func setTop(c *Config, text string) (err error) {
-	c.top, err = number(text, 1, maxTop)
+	c.PerContainer, err = number(text, 0, maxPerContainer)
 	return err
 }
 

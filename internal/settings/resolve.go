@@ -66,9 +66,6 @@ func Resolve(in Input) (Values, *Config, error) {
 			return nil, nil, about(source(&s, v.From), err)
 		}
 	}
-	if c.perContainer {
-		c.PerContainer = c.top
-	}
 	if c.Source != nil && len(c.Discover) > 0 {
 		return nil, nil, fmt.Errorf("discover (%s) and source (%s) exclude each other: a mirrored daemon names its containers by itself, so leave discover out",
 			values.Get("discover").Origin, values.Get("source").Origin)
@@ -167,8 +164,8 @@ func Warnings(values Values, environ []string, other func(name string) bool) (li
 			lines = append(lines, "environment "+name+" is empty, which is as if it was not there")
 		}
 	}
-	if v := values.Get("metrics.top"); v.From != FromDefault && values.Get("metrics.per-container").Text != "true" {
-		lines = append(lines, fmt.Sprintf("metrics.top (%s) has no effect without metrics.per-container: true", v.Origin))
+	if v := values.Get("metrics.per-container"); v.Text != "0" && values.Get("metrics.address").Text == MetricsOff {
+		lines = append(lines, fmt.Sprintf("metrics.per-container (%s) shows on the admin socket alone, as metrics.address is off", v.Origin))
 	}
 	if v := values.Get("state-dir"); v.From != FromDefault && values.Get("source").Text != sourceStore {
 		lines = append(lines, fmt.Sprintf("state-dir (%s) holds nothing with source %s", v.Origin, values.Get("source").Text))

@@ -2,7 +2,6 @@ package settings
 
 import (
 	"errors"
-	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
@@ -13,7 +12,6 @@ var (
 	errNoValue   = errors.New("has no value: give one, or put # before the line")
 	errWantText  = errors.New("has to be text: put it in quotes")
 	errWantNum   = errors.New("has to be a whole number, in plain decimal digits")
-	errWantBool  = errors.New("has to be true or false")
 	errWantList  = errors.New("has to be a list of words: write [A, B]")
 	errWantLimit = errors.New("has to be a whole number, in plain decimal digits, or unlimited")
 	errReference = errors.New("anchors, aliases and tags are not understood: write the value itself")
@@ -35,11 +33,6 @@ func scalar(kind Kind, n ast.Node) (string, error) {
 		return "", errWantText
 	case KindNumber:
 		return digits(n, errWantNum)
-	case KindBool:
-		if b, ok := n.(*ast.BoolNode); ok {
-			return strconv.FormatBool(b.Value), nil
-		}
-		return "", errWantBool
 	case KindLimit:
 		if s, ok := n.(*ast.StringNode); ok {
 			return s.Value, nil // the word, or what the setting refuses

@@ -52,13 +52,13 @@ func TestFile(t *testing.T) {
 		{"comments alone", "# a\n\n#dialect: lxd\n", ""},
 		{"an empty document", "---\n", ""},
 		{"a section that is commented out", "limits:\n#  images: 3\nlog:\n", ""},
-		{"all kinds", "dialect: lxd\nmetrics: {address: off, per-container: true, top: 5}\ndiscover:\n  - lxc\n  - podman\nlimits:\n  images: 3\n  requests: unlimited\n", ""},
+		{"all kinds", "dialect: lxd\nmetrics: {address: off, per-container: 5}\ndiscover:\n  - lxc\n  - podman\nlimits:\n  images: 3\n  requests: unlimited\n", ""},
 		{"quoted", "\"dialect\": 'lxd'\nlimits: {\"images\": \"unlimited\"}\n", ""},
 		{"an unknown key", "a: 1\n", `F:1: unknown key "a": there are run-dir, state-dir, metrics, dialect, identity-proof, privileges, discover, source, loops, limits, log`},
 		{"a key that is near", "\ndialekt: lxd\n", `F:2: unknown key "dialekt": perhaps dialect`},
 		{"a section that is near", "limit:\n  images: 3\n", `F:1: unknown key "limit": perhaps limits`},
 		{"a key in a section that is near", "limits:\n  image: 3\n", `F:2: unknown key "limits.image": perhaps limits.images`},
-		{"underscores", "run_dir: /a\nmetrics:\n  per_container: true\n", `F:1: unknown key "run_dir": perhaps run-dir; F:3: unknown key "metrics.per_container": perhaps metrics.per-container`},
+		{"underscores", "run_dir: /a\nmetrics:\n  per_container: 3\n", `F:1: unknown key "run_dir": perhaps run-dir; F:3: unknown key "metrics.per_container": perhaps metrics.per-container`},
 		{"a flag for a key", "log-level: debug\n", `F:1: unknown key "log-level": perhaps log.level`},
 		{"a dotted key", "log.level: debug\n", `F:1: unknown key "log.level": write log: {level: ...}`},
 		{"a key out of its section", "connections: 5\n", `F:1: unknown key "connections": perhaps limits.connections`},
@@ -76,7 +76,7 @@ func TestFile(t *testing.T) {
 		{"a fraction", "limits:\n  requests: 1.5\n", `F:2: limits.requests: has to be a whole number, in plain decimal digits, or unlimited`},
 		{"a quota of zero", "limits:\n  images: 0\n", `F:2: limits.images: limit is malformed: use a whole number from 1 to 1000000000, or unlimited`},
 		{"a word for a quota", "limits:\n  images: many\n", `F:2: limits.images: limit is malformed: use a whole number from 1 to 1000000000, or unlimited`},
-		{"yes for true", "metrics:\n  per-container: yes\n", `F:2: metrics.per-container: has to be true or false`},
+		{"true for a number", "metrics:\n  per-container: true\n", `F:2: metrics.per-container: has to be a whole number, in plain decimal digits`},
 		{"a word for a list", "discover: lxc\n", `F:1: discover: has to be a list of words: write [A, B]`},
 		{"commas in a list", "discover: ['lxc,podman']\n", `F:1: discover: has to be a list of words: write [A, B]`},
 		{"an unknown word in a list", "discover: [lxc, docker]\n", `F:1: discover: unknown runtime "docker": use lxc, nspawn and podman, with commas between them`},
@@ -147,7 +147,7 @@ func TestPrecedence(t *testing.T) {
 	values, c, err := Resolve(Input{
 		File: f,
 		Env:  lookup(map[string]string{"DEVLXD_DIALECT": "incus", "DEVLXD_LOOPS": "", "DEVLXD_LIMITS": "images=2,bytes=unlimited", "DEVLXD_LOG_LEVEL": "warn"}),
-		Flag: lookup(map[string]string{"limits": "images=1", "log-level": "error", "metrics-per-container": "true"}),
+		Flag: lookup(map[string]string{"limits": "images=1", "log-level": "error", "metrics-per-container": "20"}),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -174,9 +174,8 @@ func TestWrongInput(t *testing.T) {
 		{flag: "limits", text: "cpu=3", want: `--limits: unknown quota: give QUOTA=VALUE,... and use connections, subscribers, requests, bytes or images: "cpu"`},
 		{env: "DEVLXD_LIMITS", text: "images=0", want: `DEVLXD_LIMITS: images: limit is malformed: use a whole number from 1 to 1000000000, or unlimited`},
 		{flag: "metrics", text: "9778", want: "--metrics: address 9778: missing port in address: give HOST:PORT or off"},
-		{flag: "metrics-top", text: "0", want: `--metrics-top: "0" is no whole number from 1 to 10000: give one`},
 		{flag: "run-dir", text: "", want: "--run-dir is empty: give a directory"},
-		{flag: "metrics-per-container", text: "yes", want: `--metrics-per-container: unknown value "yes": use true or false`},
+		{flag: "metrics-per-container", text: "-1", want: `--metrics-per-container: "-1" is no whole number from 0 to 10000: give one`},
 	} {
 		one := func(name string) func(string) (string, bool) {
 			return func(n string) (string, bool) { return tt.text, n == name && name != "" }
@@ -196,13 +195,13 @@ func TestWrongInput(t *testing.T) {
 
 // TestWarnings: what is given and has no effect is told.
 func TestWarnings(t *testing.T) {
-	values, _ := resolved(t, written(t, "metrics:\n  top: 5\n"))
+	values, _ := resolved(t, written(t, "metrics:\n  address: off\n  per-container: 5\n"))
 	got := Warnings(values, []string{"DEVLXD_DIALCT=lxd", "DEVLXD_OTHER=1", "DEVLXD_LOOPS=", "PATH=/", "DEVLXD_SOURCE=store", "DEVLXD_QUITE_SOMETHING_ELSE=1"},
 		func(name string) bool { return name == "DEVLXD_OTHER" })
 	want := []string{
 		"environment DEVLXD_DIALCT is no setting: perhaps DEVLXD_DIALECT", "environment DEVLXD_LOOPS is empty, which is as if it was not there",
 		"environment DEVLXD_QUITE_SOMETHING_ELSE is no setting",
-		"metrics.top (" + values.Get("metrics.top").Origin + ") has no effect without metrics.per-container: true",
+		"metrics.per-container (" + values.Get("metrics.per-container").Origin + ") shows on the admin socket alone, as metrics.address is off",
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%q\nwant %q", got, want)

@@ -21,8 +21,6 @@ const (
 	KindText Kind = iota
 	// KindNumber is a whole number.
 	KindNumber
-	// KindBool is true or false.
-	KindBool
 	// KindList is a list of words; with commas between them as a flag.
 	KindList
 	// KindLimit is a whole number or the word unlimited.
@@ -36,8 +34,6 @@ func (k Kind) String() string {
 		return "text"
 	case KindNumber:
 		return "whole number"
-	case KindBool:
-		return "true or false"
 	case KindList:
 		return "list"
 	case KindLimit:
@@ -156,12 +152,8 @@ func All() []Setting {
 			Usage: "address of the Prometheus metrics, or off", Note: "HOST:PORT; port 0 is any that is free.", Change: ChangeUpgrade, set: setMetrics,
 		},
 		{
-			Key: "metrics.per-container", Flag: "metrics-per-container", Env: "DEVLXD_METRICS_PER_CONTAINER", Kind: KindBool, Default: "false",
-			Usage: "metrics with the names of containers", Change: ChangeLive, set: setPerContainer,
-		},
-		{
-			Key: "metrics.top", Flag: "metrics-top", Env: "DEVLXD_METRICS_TOP", Kind: KindNumber, Default: "20", Unit: "containers",
-			Usage: "of how many containers per-container metrics tell, the busiest ones", Change: ChangeLive, set: setTop,
+			Key: "metrics.per-container", Flag: "metrics-per-container", Env: "DEVLXD_METRICS_PER_CONTAINER", Kind: KindNumber, Default: "0",
+			Unit: "containers", Usage: "how many containers, the busiest, have metrics of their own", Change: ChangeLive, set: setPerContainer,
 		},
 		{
 			Key: "dialect", Flag: "dialect", Env: "DEVLXD_DIALECT", Default: server.DialectDocument.String(),

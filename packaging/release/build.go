@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 )
 
 // build makes the programs in a folder. The commit is given instead of found (-buildvcs), so that an unpacked source makes
@@ -32,28 +33,19 @@ func (r *release) pack(ctx context.Context, stage, program, format, arch string)
 		"--config", "packaging/nfpm/"+program+".yaml", "--packager", format, "--target", r.out)
 }
 
-// materials writes which modules, in which version and under which license, a program is made of (CycloneDX, JSON).
-func (r *release) materials(ctx context.Context, program, arch string) error {
-	file, err := filepath.Abs(r.file(fmt.Sprintf("%s-%s-linux-%s.cdx.json", program, r.version, arch)))
+// materials writes which modules, in which version and under which license, a program was linked from (CycloneDX, JSON).
+func (r *release) materials(ctx context.Context, binary, arch string) error {
+	// The tool names its own hash, so it is built as reproducibly as the program.
+	find := exec.CommandContext(ctx, "go", "tool", "-n", "-modfile=packaging/tools/go.mod", "cyclonedx-gomod")
+	find.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-trimpath")
+	tool, err := find.Output()
 	if err != nil {
-		return err
+		return fmt.Errorf("cannot build cyclonedx-gomod: %w", err)
 	}
-	env := []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + arch}
-	tool, err := toolPath(ctx, "cyclonedx-gomod")
-	if err != nil {
-		return err
-	}
+	file := r.file(fmt.Sprintf("%s-%s-linux-%s.cdx.json", filepath.Base(binary), r.version, arch))
 	// A serial number and a time are what would differ in the next run.
-	return r.command(ctx, env, tool, "app", "-json", "-std", "-licenses", "-noserial", "-notimestamp", "-main", "cmd/"+program, "-output", file, ".")
-}
-
-// toolPath builds a tool for this machine, whatever the architecture that it is asked about, and says where it is.
-func toolPath(ctx context.Context, name string) (string, error) {
-	out, err := exec.CommandContext(ctx, "go", "tool", "-n", "-modfile=packaging/tools/go.mod", name).Output()
-	if err != nil {
-		return "", fmt.Errorf("cannot build %s: %w", name, err)
-	}
-	return string(out[:max(len(out)-1, 0)]), nil
+	return r.command(ctx, nil, strings.TrimSpace(string(tool)), "bin", "-json", "-std", "-licenses", "-noserial", "-notimestamp",
+		"-version", "v"+r.version, "-output", file, binary)
 }
 
 // command runs a program with more environment. What it prints is shown when it fails.

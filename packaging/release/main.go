@@ -191,7 +191,7 @@ func (r *release) make(ctx context.Context, work, arch string) error {
 // of makes what there is of one kind and one program; the tarball is of all, and is only staged here.
 func (r *release) of(ctx context.Context, kind, stage, program, arch, binaries string) error {
 	if kind == sbom {
-		return r.materials(ctx, program, arch)
+		return r.materials(ctx, filepath.Join(binaries, program), arch)
 	}
 	err := r.stage(stage, program, kind, binaries)
 	if err != nil || kind == tgz {

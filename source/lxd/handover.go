@@ -16,6 +16,7 @@ const handoverVersion = 1
 // saved is what a process hands to its successor: what was published last, so that what the daemon has changed since becomes events there.
 type saved struct {
 	Version    int              `json:"version"`
+	Member     string           `json:"member,omitempty"` // of a cluster
 	Containers []savedContainer `json:"containers"`
 	Images     []registry.Image `json:"images"`
 }
@@ -37,7 +38,7 @@ func (m *Mirror) Save(w io.Writer) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	pending := m.states.peek()
-	s := saved{Version: handoverVersion, Containers: make([]savedContainer, 0, len(m.entries)), Images: make([]registry.Image, 0, len(m.images))}
+	s := saved{Version: handoverVersion, Member: m.member, Containers: make([]savedContainer, 0, len(m.entries)), Images: make([]registry.Image, 0, len(m.images))}
 	for k, e := range m.entries {
 		c, ok := m.reg.Container(e.name)
 		if !ok {
@@ -59,7 +60,7 @@ func (m *Mirror) Save(w io.Writer) error {
 		}
 		if b := c.Binding(); b != nil && !b.Dead() {
 			facts := e.facts
-			sc.Bound = &facts
+			sc.Bound, sc.Ready = &facts, e.state(b)
 			_, sc.Forward = pending[b]
 		}
 		s.Containers = append(s.Containers, sc)
@@ -80,6 +81,7 @@ func (m *Mirror) Restore(r io.Reader) error {
 	if s.Version != handoverVersion {
 		return fmt.Errorf("%w (its form is %d, not %d)", ErrState, s.Version, handoverVersion)
 	}
+	m.setMember(s.Member)
 	for i := range s.Containers {
 		if err := m.restore(&s.Containers[i]); err != nil {
 			return err

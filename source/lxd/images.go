@@ -25,7 +25,7 @@ const (
 func (s *session) readImages(ctx context.Context) error {
 	list, err := s.client.images(ctx)
 	if err != nil {
-		s.m.counts.lists[readFailed].Add(1)
+		s.m.counts.failed(&s.m.counts.lists, err)
 		return err
 	}
 	s.m.counts.lists[readDone].Add(1)

@@ -25,6 +25,7 @@ func TestMetrics(t *testing.T) {
 	want := map[string]int{
 		"devlxd_mirror_events_total": int(numResources), "devlxd_mirror_reads_total": int(numReads), "devlxd_mirror_lists_total": int(numReads),
 		"devlxd_mirror_binds_total": int(numBinds), "devlxd_mirror_states_total": int(numStates), "devlxd_mirror_losses_total": int(numLosses),
+		"devlxd_mirror_read_errors_total": int(numLosses), "devlxd_mirror_sessions_total": 1,
 		"devlxd_mirror_connected": 1, "devlxd_mirror_age_seconds": 1, "devlxd_mirror_pending": 1, "devlxd_mirror_broken": 1, "devlxd_mirror_apply_seconds": 1,
 	}
 	for _, f := range families {

@@ -41,8 +41,10 @@ type Options struct {
 	Cgroups string
 	// Privileged is called when there is an instance whose root is the host's, before it can be bound; nil: nobody.
 	Privileged func()
-	Faults     *fault.Board // nil: one that logs
-	Log        *slog.Logger // nil: silent
+	// Member is told the name of the member of a cluster that the daemon is, "" for none, before Load and Restore return; nil: nobody.
+	Member func(name string)
+	Faults *fault.Board // nil: one that logs
+	Log    *slog.Logger // nil: silent
 	// Lines logs what guests cause; nil: one that logs to Log.
 	Lines *logging.Limiter
 	Times Times // zero: DefaultTimes
@@ -71,6 +73,7 @@ type Mirror struct {
 	images  map[string]registry.Image
 	broken  map[task]error // what could not be mirrored
 	link    link
+	member  string             // of a cluster, "": the daemon is none
 	queue   *queue             // of the session; nil: none that is up to date
 	stop    context.CancelFunc // nil: no session is wanted
 	ended   chan struct{}      // closed when there is none any more
@@ -87,6 +90,7 @@ type entry struct {
 	// told is the life of which the daemon was told that its guest is toldReady. What is read may be of before that.
 	told      *registry.Binding
 	toldReady bool
+	unsure    bool // whether the daemon has heard that: its answer did not come
 }
 
 var _ source.Writer = (*Mirror)(nil)
@@ -189,7 +193,7 @@ func (m *Mirror) keep(ctx context.Context) {
 			m.disconnected(errSuspended)
 			return
 		}
-		m.counts.lost(err)
+		m.counts.losses[reasonOf(err)].Add(1)
 		m.disconnected(err)
 		m.faults.Enter(fault.MirrorLost, "source", m.opts.Address.String(), "error", err)
 		// A daemon that drops each session once it was listed is not listed all the time.
@@ -205,6 +209,16 @@ func (m *Mirror) keep(ctx context.Context) {
 		case <-time.After(wait):
 		}
 		wait = min(2*wait, m.opts.Times.RetryMost)
+	}
+}
+
+// setMember notes which member of a cluster the daemon is, "" for none.
+func (m *Mirror) setMember(name string) {
+	m.mu.Lock()
+	m.member = name
+	m.mu.Unlock()
+	if m.opts.Member != nil {
+		m.opts.Member(name)
 	}
 }
 

@@ -247,6 +247,9 @@ func TestCutAnswers(t *testing.T) {
 	if r.m.counts.lists[readFailed].Load() == 0 || r.m.counts.reads[readFailed].Load() == 0 {
 		t.Error("nothing was cut off")
 	}
+	if n := r.m.counts.errors[lossAnswer].Load() + r.m.counts.errors[lossEnded].Load(); n == 0 {
+		t.Errorf("no read error has a reason: %v", &r.m.counts.errors)
+	}
 }
 
 // TestDuringList: what changes between the list and its arrival is not lost, nor what is announced before the list is read.

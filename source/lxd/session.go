@@ -67,6 +67,11 @@ func (s *session) load(ctx context.Context, socket string) (err error) {
 	if s.server, err = s.client.server(ctx); err != nil {
 		return err
 	}
+	if s.server.Environment.Clustered {
+		s.m.setMember(s.server.Environment.Name)
+	} else {
+		s.m.setMember("")
+	}
 	if err := s.readInstances(ctx); err != nil {
 		return err
 	}
@@ -161,7 +166,7 @@ func (s *session) read(ctx context.Context, t task) error {
 		s.m.remove(t.key)
 		return nil
 	case err != nil:
-		s.m.counts.reads[readFailed].Add(1)
+		s.m.counts.failed(&s.m.counts.reads, err)
 		return err
 	}
 	s.m.counts.reads[readDone].Add(1)
@@ -179,7 +184,7 @@ func (s *session) readInstances(ctx context.Context) error {
 		}
 	})
 	if err != nil {
-		s.m.counts.lists[readFailed].Add(1)
+		s.m.counts.failed(&s.m.counts.lists, err)
 		return err
 	}
 	s.m.counts.lists[readDone].Add(1)

@@ -88,7 +88,7 @@ func (s *session) forwardOne(ctx context.Context, b *registry.Binding) bool {
 	m.mu.Lock()
 	k := m.names[name]
 	e := m.entries[k]
-	known := e != nil && e.state(b) == b.Ready()
+	known := e != nil && !(e.told == b && e.unsure) && e.state(b) == b.Ready()
 	m.mu.Unlock()
 	if e == nil || b.Dead() || known {
 		return true
@@ -103,7 +103,7 @@ func (s *session) forwardOne(ctx context.Context, b *registry.Binding) bool {
 	case err == nil:
 		m.counts.states[stateForwarded].Add(1)
 		m.mu.Lock()
-		e.told, e.toldReady = b, ready
+		e.told, e.toldReady, e.unsure = b, ready, false
 		m.mu.Unlock()
 		return true
 	case refuses(err, keyReady):
@@ -112,6 +112,9 @@ func (s *session) forwardOne(ctx context.Context, b *registry.Binding) bool {
 		m.log.Info("the daemon takes no state of guests: it is shown by 'devlxd container show' alone", "error", err)
 		return true
 	}
+	m.mu.Lock()
+	e.told, e.toldReady, e.unsure = b, ready, true
+	m.mu.Unlock()
 	m.counts.states[stateFailed].Add(1)
 	m.opts.Lines.Log(logging.QuotaOf(b.Container()), slog.LevelWarn, "state of a guest was not forwarded", "source", m.opts.Address.Kind.String(), "container", name, "error", logging.GuestError(err))
 	return false

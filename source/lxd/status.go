@@ -68,6 +68,7 @@ func (m *Mirror) connected(socket string, s *server, q *queue) {
 	m.link.up, m.link.since, m.link.err = true, time.Now(), nil
 	m.link.socket, m.link.name, m.link.version = socket, s.Environment.Server, s.Environment.Version
 	m.queue = q
+	m.counts.up.Add(1)
 	select {
 	case <-m.listed:
 	default:
@@ -141,6 +142,8 @@ type counts struct {
 	binds   [numBinds]atomic.Uint64
 	states  [numStates]atomic.Uint64
 	losses  [numLosses]atomic.Uint64
+	errors  [numLosses]atomic.Uint64 // of what could not be read
+	up      atomic.Uint64            // sessions in which all was read and changes were followed
 	applied prometheus.Histogram
 }
 
@@ -151,26 +154,32 @@ func newCounts() *counts {
 	})}
 }
 
-// lost counts why a session ended.
-func (c *counts) lost(err error) {
-	reason := lossOther
+// failed counts a read that failed among its results, and why.
+func (c *counts) failed(results *[numReads]atomic.Uint64, err error) {
+	results[readFailed].Add(1)
+	c.errors[reasonOf(err)].Add(1)
+}
+
+// reasonOf says why a session ended or something could not be read.
+func reasonOf(err error) lossReason {
 	switch {
 	case isAbsent(err):
-		reason = lossAbsent
+		return lossAbsent
 	case errors.Is(err, ErrEnded):
-		reason = lossEnded
+		return lossEnded
 	case errors.Is(err, ErrSilent):
-		reason = lossSilent
+		return lossSilent
 	case errors.Is(err, lxdapi.ErrAnswer):
-		reason = lossAnswer
+		return lossAnswer
 	}
-	c.losses[reason].Add(1)
+	return lossOther
 }
 
 // collector exports a mirror.
 type collector struct {
 	m                                                                     *Mirror
 	up, age, pending, broken, events, reads, lists, binds, states, losses *prometheus.Desc
+	errors, sessions                                                      *prometheus.Desc
 }
 
 // Collector returns the metrics of the mirror.
@@ -190,6 +199,9 @@ func (m *Mirror) Collector() prometheus.Collector {
 		binds:   desc("binds_total", "Containers that were bound to their init process, by how it was found.", "by"),
 		states:  desc("states_total", "States that guests have set, by what the daemon has made of them.", "result"),
 		losses:  desc("losses_total", "Connections to the daemon that ended or did not come about, by the reason.", "reason"),
+		errors:  desc("read_errors_total", "Instances and lists that could not be read, by the reason; they are tried again.", "reason"),
+		sessions: desc("sessions_total", "Times that the daemon was connected to, everything was read and its changes were followed; the first is no "+
+			"reconnection."),
 	}
 }
 
@@ -215,6 +227,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	collect(ch, c.binds, bindLabels[:], counts.binds[:])
 	collect(ch, c.states, stateLabels[:], counts.states[:])
 	collect(ch, c.losses, lossLabels[:], counts.losses[:])
+	collect(ch, c.errors, lossLabels[:], counts.errors[:])
+	ch <- prometheus.MustNewConstMetric(c.sessions, prometheus.CounterValue, float64(counts.up.Load()))
 	ch <- counts.applied
 }
 
