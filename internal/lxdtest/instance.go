@@ -61,10 +61,11 @@ func (d *Daemon) CreateOn(member, short string, p Profile) *Instance {
 	return i
 }
 
-// Move moves a stopped container to another member of the cluster.
+// Move moves a container to another member of the cluster. One that runs is shut down, moved and started, as "lxc move --stateless" does it; its
+// agent may not listen yet.
 func (i *Instance) Move(member string) {
 	i.Daemon.T.Helper()
-	i.Daemon.Do("POST", i.path("")+"&target="+member, map[string]any{"name": i.Name, "migration": true}, nil)
+	i.Daemon.Do("POST", i.path("")+"&target="+member, map[string]any{"name": i.Name, "migration": true, "live": false}, nil)
 }
 
 // Run makes a container, starts it and waits until a guest can be spoken as.

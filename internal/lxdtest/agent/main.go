@@ -27,10 +27,14 @@ func main() {
 	}
 }
 
+// sigHalt is what liblxc sends instead of SIGPWR to an init whose main thread blocks it, which it takes for systemd (SIGRTMIN+3 of systemd(1)).
+// os/signal has one thread, which may be that, block what it is not asked for.
+const sigHalt = unix.Signal(34 + 3)
+
 // initMain runs until it is told to stop.
 func initMain() error {
 	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, unix.SIGPWR, unix.SIGTERM, unix.SIGINT)
+	signal.Notify(stop, unix.SIGPWR, unix.SIGTERM, unix.SIGINT, sigHalt)
 	child := make(chan os.Signal, 1)
 	signal.Notify(child, unix.SIGCHLD)
 	os.Setenv("PATH", "/bin:/sbin")
