@@ -41,6 +41,7 @@ var (
 	errLoading     = &apiError{http.StatusServiceUnavailable, "devlxd is still loading its containers and images: try again when GET /readyz answers 200"}
 	errStopping    = &apiError{http.StatusServiceUnavailable, "devlxd is shutting down: try again when it has restarted"}
 	errUpgradeOff  = &apiError{http.StatusNotImplemented, "this server cannot be upgraded: restart it"}
+	errLogLevelOff = &apiError{http.StatusNotImplemented, "the log of this server has a level that stays: restart it with another"}
 	errTopOff      = &apiError{http.StatusNotImplemented, "this server does not count by container"}
 	errBusy        = &apiError{http.StatusConflict, "a change takes long, such as the import of an image: upgrade when it is done"}
 	errRelay       = &apiError{http.StatusServiceUnavailable, "devlxd is being upgraded: try again"}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"devlxd/internal/logging"
 )
 
 // handler answers one method of one resource.
@@ -76,6 +78,7 @@ func (s *Server) table() []route {
 		resource("metrics", get(s.showMetrics)),
 		resource("1.0", get(s.info)),
 		resource("1.0/status", get(s.status)),
+		resource("1.0/log-level", get(s.showLogLevel), handler{method: http.MethodPut, serve: s.setLogLevel, body: true}),
 		resource("1.0/health", get(s.showHealth)),
 		resource("1.0/upgrade", upgrade),
 		held("1.0/top", get(s.top, "sort", "limit")),
@@ -134,10 +137,10 @@ func (s *Server) serveAPI(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	h, err := s.route(&request{RequestCtx: ctx, server: s})
-	log := s.log.With("method", string(ctx.Method()), "path", string(ctx.URI().PathOriginal()), "uid", c.cred.Uid, "pid", c.cred.Pid)
+	log := s.log.With("method", logging.Guest(string(ctx.Method())), "path", logging.Guest(string(ctx.URI().PathOriginal())), "uid", c.cred.Uid, "pid", c.cred.Pid)
 	if err != nil {
 		sendError(ctx, err)
-		log = log.With("error", err)
+		log = log.With("error", logging.GuestError(err))
 	}
 	took := time.Since(start).Round(time.Microsecond)
 	switch code := ctx.Response.StatusCode(); {
@@ -247,7 +250,7 @@ func (s *Server) recovered(h fasthttp.RequestHandler) fasthttp.RequestHandler {
 }
 
 func (s *Server) panicked(p any) {
-	s.log.Error("panic in the admin API", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	s.log.Error("panic in the admin API", "panic", logging.Guest(fmt.Sprint(p)), "stack", string(debug.Stack()))
 }
 
 // badRequest answers what could not be parsed as a request.
@@ -258,7 +261,7 @@ func (s *Server) badRequest(ctx *fasthttp.RequestCtx, err error) {
 	} else if timeout, ok := err.(interface{ Timeout() bool }); ok && timeout.Timeout() {
 		code = http.StatusRequestTimeout
 	}
-	s.log.Debug("admin request malformed", "code", code, "error", err)
+	s.log.Debug("admin request malformed", "code", code, "error", logging.GuestError(err))
 	ctx.SetConnectionClose()
 	sendError(ctx, errorf(code, "request is malformed: %s", oneLine(err.Error())))
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"devlxd/fault"
+	"devlxd/internal/logging"
 	"devlxd/registry"
 	"devlxd/source"
 )
@@ -66,6 +67,8 @@ type Options struct {
 	// Upgrade replaces the process by another binary; "" is the one that it runs. It returns when the new process serves, or with the reason why
 	// this one goes on. nil refuses it with 501.
 	Upgrade func(ctx context.Context, binary string) (Upgraded, error)
+	// LogLevel is the level of the daemon's log. nil refuses to show and to change it with 501.
+	LogLevel LogLevel
 	// Faults is told when connections cannot be accepted. nil: one that logs to
 	// Log.
 	Faults *fault.Board
@@ -156,7 +159,7 @@ func (s *Server) newHTTP(h fasthttp.RequestHandler) *fasthttp.Server {
 type httpLog struct{ log *slog.Logger }
 
 func (l httpLog) Printf(format string, args ...any) {
-	l.log.Debug("admin connection", "detail", fmt.Sprintf(format, args...))
+	l.log.Debug("admin connection", "detail", logging.Guest(fmt.Sprintf(format, args...)))
 }
 
 // Serve serves the admin API on ln, a listener of unix sockets, until

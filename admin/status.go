@@ -25,6 +25,8 @@ type Status struct {
 	StateDir string `json:"state_dir"`
 	// Mirror describes the daemon that containers come from; nil: they come from the embedded store.
 	Mirror *Mirror `json:"mirror,omitempty"`
+	// Config says which settings are in effect.
+	Config Config `json:"config"`
 	// GuestSocket is the path of the socket that guests connect to.
 	GuestSocket string   `json:"guest_socket"`
 	Identity    Identity `json:"identity"`
@@ -77,6 +79,16 @@ type TakenOver struct {
 	Version string `json:"version"`
 	// Connections is how many were taken over.
 	Connections int `json:"connections"`
+}
+
+// Config describes the settings of the daemon.
+type Config struct {
+	// File is the configuration file that was read; "": there is none.
+	File string `json:"file,omitempty"`
+	// Loaded is when the settings were read last without a mistake.
+	Loaded time.Time `json:"loaded"`
+	// Error is what was wrong when they were read after that: those of before are in effect.
+	Error string `json:"error,omitempty"`
 }
 
 // Mirror is what is known of a LXD or Incus daemon that is mirrored.

@@ -178,10 +178,10 @@ func (l *loop) identify(c *conn) (pid int32) {
 	}
 	l.stats.identified[p.Path][c.reject].Add(1)
 	if c.reject != peer.RejectNone {
+		l.srv.logRefused(c.binding, p, c.reject)
 		// Also where its container is known, and it is answered 401: nothing of
 		// the container is ever read for it.
 		c.binding = nil
-		l.srv.refused.log("connection refused", "reason", c.reject.String(), "pid", p.PID, "uid", p.UID)
 	}
 	return p.PID
 }

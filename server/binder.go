@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"devlxd/fault"
+	"devlxd/internal/logging"
 	"devlxd/peer"
 	"devlxd/registry"
 	"devlxd/source"
@@ -21,6 +22,7 @@ type Binder struct {
 	watcher *peer.Watcher
 	log     *slog.Logger
 	faults  *fault.Board
+	lines   *logging.Limiter
 
 	mu      sync.Mutex
 	hidden  map[int]struct{} // pids that could not be looked at when they were last asked for
@@ -29,8 +31,11 @@ type Binder struct {
 
 // NewBinder starts the watcher. Close ends it; bindings stay as they are then.
 // The board is told of processes that the host hides; nil is one of the binder's
-// own.
-func NewBinder(host *peer.Host, reg *registry.Registry, log *slog.Logger, faults *fault.Board) (*Binder, error) {
+// own. The limiter bounds how often it tells of a container that starts and stops; nil is one of its own too.
+func NewBinder(host *peer.Host, reg *registry.Registry, log *slog.Logger, faults *fault.Board, lines *logging.Limiter) (*Binder, error) {
+	if lines == nil {
+		lines = logging.NewLimiter(log, nil)
+	}
 	if faults == nil {
 		faults = fault.NewBoard(log, nil)
 	}
@@ -38,7 +43,7 @@ func NewBinder(host *peer.Host, reg *registry.Registry, log *slog.Logger, faults
 	if err != nil {
 		return nil, err
 	}
-	return &Binder{host: host, reg: reg, watcher: w, log: log, faults: faults, hidden: make(map[int]struct{})}, nil
+	return &Binder{host: host, reg: reg, watcher: w, log: log, faults: faults, lines: lines, hidden: make(map[int]struct{})}, nil
 }
 
 // NotifyStopped has f called with the name of each container whose init process has exited, after its binding was stopped. f must
@@ -138,16 +143,16 @@ func (p *process) Activate(name string) error {
 		return err
 	}
 	if i.CgroupID == 0 {
-		b.log.Info("container bound by its pid namespace alone", "container", name, "pid", i.PID, "reason", i.CgroupNote)
+		b.logLife(binding, false, "container bound by its pid namespace alone", "container", name, "pid", i.PID, "reason", logging.Guest(i.CgroupNote))
 	} else {
-		b.log.Info("container bound", "container", name, "pid", i.PID, "cgroup", i.CgroupPath, "root_uid", i.RootUID)
+		b.logLife(binding, false, "container bound", "container", name, "pid", i.PID, "cgroup", logging.Guest(i.CgroupPath), "root_uid", i.RootUID)
 	}
 	return nil
 }
 
 func (b *Binder) exited(name string, binding *registry.Binding) {
 	if b.reg.Stop(binding) {
-		b.log.Info("container stopped", "container", name, "pid", binding.InitPID())
+		b.logLife(binding, true, "container stopped", "container", name, "pid", binding.InitPID())
 	}
 	b.mu.Lock()
 	stopped := b.stopped
@@ -155,6 +160,17 @@ func (b *Binder) exited(name string, binding *registry.Binding) {
 	if stopped != nil {
 		stopped(name)
 	}
+}
+
+// logLife tells of a start or an end of a container, which may cause many of both. Its quota is made at the first end: most containers
+// have none.
+func (b *Binder) logLife(binding *registry.Binding, end bool, msg string, args ...any) {
+	quota := logging.HeldQuota(binding.Container())
+	if quota == nil && !end {
+		b.log.Info(msg, args...)
+		return
+	}
+	b.lines.Log(logging.QuotaOf(binding.Container()), slog.LevelInfo, msg, args...)
 }
 
 // release lets the process go when the binding is stopped.

@@ -233,9 +233,13 @@ func (l *loop) processHead(c *conn, data []byte) int {
 	if !l.takeToken(c) {
 		return 0
 	}
+	l.code = 0
 	l.handle(c, req)
 	if c.claim != 0 && l.waits(c) != waitNone {
 		return 0 // handled again in its turn
+	}
+	if l.srv.debugging() {
+		l.logRequest(c, req)
 	}
 	return n
 }
@@ -274,6 +278,9 @@ func (l *loop) bodyDone(c *conn) {
 	c.body, c.state = nil, stateHead
 	if b.patch {
 		l.patchState(c, b)
+		if l.srv.debugging() {
+			l.logPatch(c)
+		}
 	}
 }
 
@@ -303,6 +310,9 @@ func (l *loop) refuse(c *conn, err error) {
 	c.body = nil
 	l.end(c, CloseBadRequest)
 	l.respondText(c, status, text, versionPolicy{close: true})
+	if l.srv.debugging() {
+		l.logMalformed(c, err)
+	}
 }
 
 // refuseBody ends the connection after a faulty body. A request that was
@@ -333,6 +343,9 @@ func (l *loop) close(c *conn, reason CloseReason) {
 	c.state = stateClosed
 	l.settleAnswers(c)
 	l.stats.closed[reason].Add(1)
+	if l.srv.debugging() {
+		l.logClosed(c, reason)
+	}
 	l.wheel.unlink(c)
 	l.unsubscribe(c, reason)
 	l.release(c)

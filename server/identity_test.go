@@ -43,7 +43,7 @@ func newKernelRig(t *testing.T, po peer.Options) *kernelRig {
 	t.Cleanup(func() { _ = host.Close() })
 	k := &kernelRig{rig: newIdleRig(t, Options{Loops: 2, Host: host}), host: host}
 	k.srv.opts.identify = nil
-	if k.binder, err = NewBinder(host, k.reg, slog.New(k.log), nil); err != nil {
+	if k.binder, err = NewBinder(host, k.reg, slog.New(k.log), nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = k.binder.Close() })
@@ -341,7 +341,7 @@ func serveWithReserve(pid, path string) error {
 	if err != nil {
 		return err
 	}
-	binder, err := NewBinder(host, srv.Registry(), slog.New(slog.DiscardHandler), nil)
+	binder, err := NewBinder(host, srv.Registry(), slog.New(slog.DiscardHandler), nil, nil)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package server
 import (
 	"encoding/binary"
 	"fmt"
+	"log/slog"
 	"os"
 	"runtime/debug"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlxd/httpparse"
+	"devlxd/internal/logging"
 	"devlxd/registry"
 )
 
@@ -38,6 +40,7 @@ type loop struct {
 	owed     uint64            // of them, those that are yet to be counted in the account, see settleAnswers
 	req      httpparse.Request // the request being answered
 	route    route             // its route
+	code     int               // what it was answered with; 0: nothing yet
 	param    []byte            // backs its decoded parameter
 	date     httpparse.Date
 	now      time.Time // as of the last tick or accept
@@ -207,7 +210,7 @@ func (l *loop) dispatch(fd int) {
 // guest with it.
 func (l *loop) recoverConn(c *conn) {
 	if r := recover(); r != nil {
-		l.srv.log.Error("handler failed; the connection is closed", "loop", l.id, "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+		l.srv.opts.Lines.Log(l.srv.quotaOfLines(c.binding), slog.LevelError, "handler failed; the connection is closed", "loop", l.id, "panic", logging.Guest(fmt.Sprint(r)), "stack", string(debug.Stack()))
 		l.close(c, CloseInternal)
 	}
 }
@@ -216,7 +219,7 @@ func (l *loop) recoverConn(c *conn) {
 func (l *loop) guard(c *conn, f func()) {
 	defer func() {
 		if r := recover(); r != nil {
-			l.srv.log.Error("loop task failed", "loop", l.id, "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+			l.srv.log.Error("loop task failed", "loop", l.id, "panic", logging.Guest(fmt.Sprint(r)), "stack", string(debug.Stack()))
 			if c != nil {
 				l.close(c, CloseInternal)
 			}

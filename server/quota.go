@@ -22,6 +22,30 @@ func DefaultLimits() registry.Limits {
 	}
 }
 
+// filledLimits has the default of each quota that is not set. ErrLimit: one is negative.
+func filledLimits(limits registry.Limits) (registry.Limits, error) {
+	for i, n := range DefaultLimits() {
+		if limits[i] < 0 {
+			return limits, registry.ErrLimit
+		}
+		if limits[i] == 0 {
+			limits[i] = n
+		}
+	}
+	return limits, nil
+}
+
+// SetLimits replaces Options.Limits, at once and for all containers whose config says nothing else. A container that is beyond a
+// lower quota keeps what it has, and gets no more. Safe for concurrent use.
+func (s *Server) SetLimits(limits registry.Limits) error {
+	filled, err := filledLimits(limits)
+	if err != nil {
+		return err
+	}
+	s.limits.Store(&filled)
+	return nil
+}
+
 // account is what one life of a container uses of its quotas, over all loops, and what it has had; the peers that belong to no container share
 // one. Safe for concurrent use. It fills two cache lines, which loops that serve other containers must not touch: what each request counts
 // in is in the first, which its token has brought to the loop anyway.
@@ -114,7 +138,7 @@ func (l *loop) limit(g *group, quota registry.Limit) int64 {
 			return own[quota]
 		}
 	}
-	return l.srv.opts.Limits[quota]
+	return l.srv.limits.Load()[quota]
 }
 
 // accountOf is the account of a binding, nil for peers of no container.
@@ -280,7 +304,7 @@ type Usage struct {
 
 // Usage tells what a container uses. Safe for concurrent use; the numbers are read one after the other.
 func (s *Server) Usage(c *registry.Container) (u Usage) {
-	u.Limits = s.opts.Limits
+	u.Limits = *s.limits.Load()
 	if own := c.Snapshot().Limits(); own != nil {
 		for i, n := range own {
 			if n != 0 {

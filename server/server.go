@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"devlxd/fault"
+	"devlxd/internal/logging"
 	"devlxd/peer"
 	"devlxd/registry"
 	"devlxd/ws"
@@ -45,7 +46,8 @@ type Options struct {
 
 	Host   *peer.Host // what the kernel can tell of peers; required
 	Log    *slog.Logger
-	Faults *fault.Board // what the host does not give is told to it; default: one of its own, which logs
+	Lines  *logging.Limiter // of lines that guests cause; default: one of its own, to Log
+	Faults *fault.Board     // what the host does not give is told to it; default: one of its own, which logs
 	// Now must have a monotonic reading, as time.Now does: deadlines go by it, and
 	// the wall clock may jump. Tests move it.
 	Now func() time.Time
@@ -80,19 +82,18 @@ func (o *Options) fill() error {
 			*field = value
 		}
 	}
-	for i, n := range DefaultLimits() {
-		if o.Limits[i] < 0 {
-			return registry.ErrLimit
-		}
-		if o.Limits[i] == 0 {
-			o.Limits[i] = n
-		}
+	var err error
+	if o.Limits, err = filledLimits(o.Limits); err != nil {
+		return err
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Lines == nil {
+		o.Lines = logging.NewLimiter(o.Log, o.Now)
 	}
 	switch {
 	case o.peerPID != nil:
@@ -116,14 +117,15 @@ type Server struct {
 	log       *slog.Logger
 	faults    *fault.Board
 	throttled *throttle // other conditions of the host
-	refused   *throttle // peers that were refused
 	loops     []*loop
 	socket    *socketFile
 	budget    budget
 	refusals  refusals
 	open      atomic.Int64 // connections of all loops
 	strangers account      // of the peers that belong to no container
-	looks     looks        // at the accounts of all
+	limits    atomic.Pointer[registry.Limits]
+	lines     logging.Quota // of the peers that belong to no container
+	looks     looks         // at the accounts of all
 
 	perContainer atomic.Int64 // see SetPerContainer
 	started      time.Time
@@ -155,11 +157,11 @@ func New(o Options) (*Server, error) {
 	s := &Server{
 		opts: o, texts: o.Dialect.texts(), log: o.Log, started: o.Now(), made: time.Now(), faults: o.Faults,
 		throttled: newThrottle(o.Log, slog.LevelError, 10*time.Second, o.Now),
-		refused:   newThrottle(o.Log, slog.LevelInfo, time.Second, o.Now),
 		farewells: farewells(), pingFrame: ws.AppendFrame(nil, ws.OpPing, nil),
 		failed: make(chan error, o.Loops),
 	}
 	s.refusals.peer = o.peerPID
+	s.limits.Store(&o.Limits)
 	s.SetLocation("")
 	if err := s.budget.init(o.MaxConnections); err != nil {
 		return nil, err

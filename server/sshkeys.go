@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"devlxd/cloudinit"
+	"devlxd/internal/logging"
 	"devlxd/registry"
 )
 
@@ -30,7 +31,7 @@ func (s *Server) mergeSSHKeys(snap, old *registry.Snapshot) (derived []registry.
 	}
 	for _, r := range cloudinit.Merge(value, sshKeys) {
 		if r.Err != nil {
-			s.log.Warn("SSH keys not merged: the guest reads the value as it is", "container", snap.Name(), "key", r.Key, "error", r.Err)
+			s.log.Warn("SSH keys not merged: the guest reads the value as it is", "container", snap.Name(), "key", r.Key, "error", logging.GuestError(r.Err))
 		}
 		if r.Value != "" {
 			derived = append(derived, registry.KV{Key: r.Key, Value: r.Value})

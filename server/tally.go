@@ -29,6 +29,7 @@ func (l *loop) excessOf(a *account) *excess {
 // countAnswer counts an answered request of c. One that is refused unseen has no container here: see shed.
 func (l *loop) countAnswer(c *conn, r route, status int) {
 	l.stats.requests[r][statusIndex(status)].Add(1)
+	l.code = status
 	if c.group != nil {
 		l.owed++
 	}

@@ -44,6 +44,18 @@ func (c *Client) Upgrade(ctx context.Context, binary string) (upgraded admin.Upg
 	return upgraded, err
 }
 
+// LogLevel returns the level of the daemon's log: debug, info, warn or error.
+func (c *Client) LogLevel(ctx context.Context) (level string, err error) {
+	var got admin.LogLevelPut
+	err = c.do(ctx, call{method: http.MethodGet, path: []string{"log-level"}}, &got)
+	return got.Level, err
+}
+
+// SetLogLevel changes it, until the daemon reads its settings again or ends.
+func (c *Client) SetLogLevel(ctx context.Context, level string) error {
+	return c.do(ctx, call{method: http.MethodPut, path: []string{"log-level"}, send: admin.LogLevelPut{Level: level}}, nil)
+}
+
 // ContainerNames returns the names of all containers, sorted.
 func (c *Client) ContainerNames(ctx context.Context) ([]string, error) {
 	var paths []string

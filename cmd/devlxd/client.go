@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -28,7 +27,7 @@ func clientCommand(cmd *cobra.Command, run func(cmd *cobra.Command, c *client.Cl
 
 // runDirFlag declares --run-dir, whose default is of the environment or else the usual directory.
 func runDirFlag(cmd *cobra.Command, usage string) *string {
-	return cmd.Flags().String("run-dir", cmp.Or(os.Getenv("DEVLXD_RUN_DIR"), defaultRunDir), usage+" (or DEVLXD_RUN_DIR)")
+	return cmd.Flags().String("run-dir", defaultRunDir(), usage+" (or DEVLXD_RUN_DIR)")
 }
 
 // checkRunDir refuses what would be the directory that the command happens to be started in.

@@ -18,7 +18,9 @@ import (
 
 	"devlxd/admin"
 	"devlxd/fault"
+	"devlxd/internal/logging"
 	"devlxd/internal/lxdapi"
+	"devlxd/internal/settings"
 	"devlxd/peer"
 	"devlxd/registry"
 	"devlxd/server"
@@ -27,7 +29,7 @@ import (
 )
 
 // metricsOff is the address of no metrics listener.
-const metricsOff = "off"
+const metricsOff = settings.MetricsOff
 
 // daemonConfig is what a daemon is started with.
 type daemonConfig struct {
@@ -46,6 +48,8 @@ type daemonConfig struct {
 	PerContainer int
 	// Discover are the runtimes whose running containers are found, see package source/discover.
 	Discover []discover.Runtime
+	// Settings are what the others were made from; some of them can change.
+	Settings reloadable
 	// Confine gives privileges up for the whole process; nil: all are kept.
 	Confine func() error
 	Log     *slog.Logger
@@ -59,6 +63,7 @@ type daemon struct {
 	lock    *os.File // of the run directory
 	host    *peer.Host
 	faults  *fault.Board
+	lines   *logging.Limiter // of what guests cause
 	server  *server.Server
 	binder  *server.Binder
 	origin  origin
@@ -80,6 +85,7 @@ type daemon struct {
 	endLife   context.CancelFunc
 	upgrading sync.Mutex // held during an upgrade
 	upgrades  *prometheus.CounterVec
+	settings  *inEffect
 	replaced  chan struct{}    // closed when another process has taken over
 	takenOver *admin.TakenOver // nil: this one was started
 }
@@ -105,7 +111,7 @@ func (d *daemon) MetricsAddress() string {
 // ctx ends before that, nothing is left running.
 func startDaemon(ctx context.Context, cfg daemonConfig) (*daemon, error) {
 	d := &daemon{
-		cfg: cfg, started: time.Now(), faults: fault.NewBoard(cfg.Log, nil), failed: make(chan error, 4), replaced: make(chan struct{}),
+		cfg: cfg, started: time.Now(), faults: fault.NewBoard(cfg.Log, nil), lines: logging.NewLimiter(cfg.Log, nil), settings: newInEffect(&cfg.Settings.Loaded), failed: make(chan error, 4), replaced: make(chan struct{}),
 	}
 	d.life, d.endLife = context.WithCancel(context.WithoutCancel(ctx))
 	if d.cfg.UpgradeTimes == (upgradeTimes{}) {
@@ -213,7 +219,10 @@ func (d *daemon) newAdmin(upgrades map[string]float64) {
 		return 0
 	})
 	d.upgrades = upgradeCounter(upgrades)
-	gatherer.MustRegister(d.server.Collector(), d.faults.Collector(), build, ready, d.upgrades, collectors.NewGoCollector(),
+	suppressed := prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "devlxd_log_suppressed_total", Help: "Lines of the log that were left out because a container caused too many.",
+	}, func() float64 { return float64(d.lines.Dropped()) })
+	gatherer.MustRegister(d.server.Collector(), d.faults.Collector(), build, ready, d.upgrades, d.settings.reloads, d.settings.last, suppressed, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if d.mirror != nil {
 		gatherer.MustRegister(d.mirror.Collector())
@@ -223,7 +232,7 @@ func (d *daemon) newAdmin(upgrades map[string]float64) {
 	}
 	d.admin = admin.New(admin.Options{
 		Registry: d.server.Registry(), Loading: true, Status: d.status, Quotas: d.quotas, Top: d.top, Health: d.health, Gatherer: gatherer,
-		Ready: d.ready.Load, Upgrade: d.upgrade, Faults: d.faults, Log: d.cfg.Log,
+		Ready: d.ready.Load, Upgrade: d.upgrade, Faults: d.faults, LogLevel: d.logLevel(), Log: d.cfg.Log,
 	})
 }
 
@@ -347,6 +356,7 @@ func (d *daemon) Shutdown(ctx context.Context) error {
 	if d.host != nil {
 		errs = append(errs, d.host.Close())
 	}
+	d.lines.Sum()
 	if d.lock != nil {
 		errs = append(errs, d.lock.Close())
 	}
@@ -373,7 +383,7 @@ func (d *daemon) status() admin.Status {
 	s := admin.Status{
 		Version: version, Revision: revision(), PID: os.Getpid(), Started: d.started,
 		Uptime: int64(time.Since(d.started).Seconds()), TakenOver: d.takenOver, Dialect: d.cfg.Dialect.String(),
-		Mirror: d.mirrorStatus(),
+		Mirror: d.mirrorStatus(), Config: d.settings.status(),
 		RunDir: d.cfg.RunDir, StateDir: d.cfg.StateDir, GuestSocket: d.GuestSocket(),
 		Identity: admin.Identity{Level: d.host.Level().String()},
 		Loops:    d.server.Loops(), LoopConnections: d.server.LoopConnections(), Connections: int(d.server.Connections()), Subscribers: int(d.server.Subscribers()),

@@ -40,9 +40,9 @@ It needs no image, no network, and no root where the host allows unprivileged us
 namespaces; as root it shows a little more.`,
 		Example: "  devlxd demo\n  devlxd demo --dialect lxd\n  devlxd demo --keep",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			d, err := parseDialect(dialect)
+			d, err := server.ParseDialect(dialect)
 			if err != nil {
-				return usageError(err)
+				return usageError(fmt.Errorf("--dialect: %w", err))
 			}
 			return runDemo(cmd, d, keep)
 		},

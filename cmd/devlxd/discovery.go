@@ -9,16 +9,10 @@ import (
 // errNoTree says that there is nothing to find containers by.
 var errNoTree = errors.New("--discover needs cgroup v2: mount it, as with 'mount -t cgroup2 none /sys/fs/cgroup', or leave --discover out")
 
-// errDiscoverMirror says that two things would bind the same containers.
-var errDiscoverMirror = errors.New("--discover and --source exclude each other: a mirrored daemon names its containers by itself, so leave --discover out")
-
 // newDiscovery prepares the search for running containers, where one is wanted.
 func (d *daemon) newDiscovery() (err error) {
 	if len(d.cfg.Discover) == 0 {
 		return nil
-	}
-	if d.cfg.Source != nil {
-		return errDiscoverMirror
 	}
 	if d.host.Mount() == "" {
 		return errNoTree

@@ -50,7 +50,7 @@ func fatal(check, detail string) finding { return finding{check, false, resultFa
 
 // newDoctorCommand is "devlxd doctor".
 func newDoctorCommand() *cobra.Command {
-	var s settings
+	var o options
 	var format *string
 	var sample int
 	cmd := &cobra.Command{
@@ -72,16 +72,18 @@ Each check ends with one of these results:
 It exits with 1 when a check failed, and with 0 otherwise.`,
 		Example: "  devlxd doctor\n  devlxd doctor -f json | jq '.[] | select(.ok | not)'",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if _, err := s.resolve(); err != nil {
+			l, err := o.load()
+			if err != nil {
 				return err
 			}
 			if sample < 0 {
 				return usageError(fmt.Errorf("--sample: %d is negative: give a number of containers", sample))
 			}
-			return report(cmd, *format, append(examine(s.value("run-dir")), askDaemon(cmd.Context(), s.value("run-dir"), sample)...))
+			runDir := l.Values.Get("run-dir").Text
+			return report(cmd, *format, append(examine(runDir), askDaemon(cmd.Context(), runDir, sample)...))
 		},
 	}
-	s.bind(cmd)
+	o.bind(cmd)
 	cmd.Flags().IntVar(&sample, "sample", sampleSize, "into how many running containers to look for the mount of the guest directory")
 	format = formatFlag(cmd, formatTable)
 	return cmd

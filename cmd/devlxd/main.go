@@ -11,6 +11,7 @@ import (
 
 	"devlxd/internal/demo"
 	"devlxd/internal/sandbox"
+	"devlxd/internal/settings"
 )
 
 // Exit codes.
@@ -31,6 +32,12 @@ func execute(ctx context.Context, args []string) int {
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return 0
+	}
+	if bad := new(settings.FileError); errors.As(err, &bad) {
+		for _, p := range bad.Problems {
+			fmt.Fprintf(os.Stderr, "%s: %s\n", cmd.CommandPath(), oneLine(errors.New(p.String())))
+		}
+		return exitUsage
 	}
 	if errors.As(err, new(usage)) {
 		path := cmd.CommandPath()
@@ -61,7 +68,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage. An error is one line on standard er
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError(flagError(err)) })
 	root.AddCommand(newServeCommand(), newContainerCommand(), newConfigCommand(), newDeviceCommand(), newImageCommand(),
-		newMonitorCommand(), newStatusCommand(), newTopCommand(), newUpgradeCommand(), newAttachCommand(), newDetachCommand(), newCheckCommand(), newDoctorCommand(), newDemoCommand())
+		newMonitorCommand(), newStatusCommand(), newTopCommand(), newLogLevelCommand(), newUpgradeCommand(), newAttachCommand(), newDetachCommand(), newCheckCommand(), newDoctorCommand(), newDemoCommand())
 	root.SetHelpCommand(newHelpCommand())
 	// Cobra adds these two when a command is run, which is too late for checkUsage.
 	root.InitDefaultHelpCmd()

@@ -12,14 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devlxd/admin"
-	"devlxd/internal/lxdapi"
 	"devlxd/registry"
 	"devlxd/source"
 	"devlxd/source/lxd"
 	"devlxd/source/store"
 )
 
-// sourceStore is the value of --source for the embedded store.
+// sourceStore is what the embedded store is called.
 const sourceStore = "store"
 
 // origin is where the containers come from.
@@ -29,18 +28,6 @@ type origin interface {
 	Suspend() error
 	Resume() error
 	Close() error
-}
-
-// parseSource reads --source; nil is the embedded store.
-func parseSource(text string) (*lxdapi.Address, error) {
-	if text == sourceStore {
-		return nil, nil
-	}
-	a, err := lxdapi.ParseAddress(text)
-	if err != nil {
-		return nil, fmt.Errorf("--source: unknown value %q: use %s, lxd[:SOCKET] or incus[:SOCKET] with the absolute path of a socket", text, sourceStore)
-	}
-	return &a, nil
 }
 
 // openOrigin fills the registry and binds the containers that run. For a mirror it waits until the daemon is there.
@@ -138,7 +125,7 @@ func (d *daemon) newMirror() {
 	}
 	d.mirror = lxd.New(lxd.Options{
 		Address: *d.cfg.Source, Registry: d.server.Registry(), Binder: d.binder, Cgroups: d.host.Mount(), Privileged: d.host.RequirePidNS,
-		Member: d.server.SetLocation, Faults: d.faults, Log: d.cfg.Log,
+		Member: d.server.SetLocation, Faults: d.faults, Log: d.cfg.Log, Lines: d.lines,
 	})
 	d.setState.Store(d.mirror)
 }

@@ -2,12 +2,9 @@ package main
 
 import (
 	"errors"
-	"log/slog"
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/spf13/cobra"
 )
 
 // TestIdentityProof: the setting reaches the host that identifies peers, and status says what it comes to.
@@ -29,14 +26,8 @@ func TestIdentityProof(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Setenv("DEVLXD_IDENTITY_PROOF", tt.env)
 			dir := t.TempDir()
-			var s settings
-			cmd := &cobra.Command{}
-			s.bind(cmd)
 			args := append([]string{"--run-dir", filepath.Join(dir, "run"), "--state-dir", filepath.Join(dir, "state"), "--metrics", "off"}, tt.args...)
-			if err := cmd.ParseFlags(args); err != nil {
-				t.Fatal(err)
-			}
-			cfg, err := s.daemonConfig(slog.New(slog.DiscardHandler))
+			cfg, err := configOf(t, args...)
 			if tt.wrong {
 				if u := (usage{}); !errors.As(err, &u) || !strings.Contains(err.Error(), "use auto or always") {
 					t.Errorf("error = %v; want one of usage that says what to use", err)

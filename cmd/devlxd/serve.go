@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"log/slog"
 	"os"
 	"os/signal"
 	"sync"
@@ -13,9 +11,8 @@ import (
 	sddaemon "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
-	"golang.org/x/term"
 
-	"devlxd/server"
+	"devlxd/internal/logging"
 )
 
 // drainTime is how long requests under way may take after SIGTERM.
@@ -23,7 +20,7 @@ const drainTime = 5 * time.Second
 
 // newServeCommand is "devlxd serve".
 func newServeCommand() *cobra.Command {
-	var s settings
+	var o options
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve the guest API",
@@ -53,12 +50,18 @@ it runs as. With --privileges keep nothing is given up, which a debugger needs.
 
 Each container has quotas: connections and event subscriptions that are open,
 requests a second, bytes of requests and answers under way, image downloads at
-once. --limits sets them for all containers, and the config key
+once. --limits, or limits in the file, sets them for all containers, and the config key
 limits.devlxd.QUOTA for one, at any time. A value is a whole number or unlimited.
 
 With --discover lxc,nspawn,podman the running containers of these runtimes are found
 by their cgroups and bound under their names, now and whenever one starts. One that is
 not stored is forgotten when it stops, unless its config was set meanwhile.
+
+Each setting is a flag, a variable, or a key of the file /etc/devlxd/config.yaml, and
+counts in this order; "devlxd check" shows them with their origin, and finds mistakes.
+SIGHUP has the file read again: limits, log and per-container metrics change at once,
+and the log says what waits for an upgrade or a restart. A file with a mistake is
+refused as a whole.
 
 SIGUSR2, or "devlxd upgrade", has the binary that is installed now take over without
 a connection or an event lost; where it does not, this process goes on.
@@ -68,28 +71,35 @@ way, closes websockets with 1001 and exits within 5 seconds.`,
 		Example: `  devlxd serve
   devlxd serve --run-dir /run/devlxd --state-dir /var/lib/devlxd --dialect lxd
   devlxd serve --discover lxc,podman
+  devlxd serve --config /etc/devlxd/other.yaml --log-level debug
   devlxd serve --metrics off`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := s.daemonConfig(newLogger(os.Stderr))
+			l, err := o.load()
 			if err != nil {
+				refuseTakeOver(err)
 				return err
 			}
-			if s.value("privileges") == privilegesDrop {
-				cfg.Confine = dropPrivileges
-			}
-			return serve(cmd.Context(), cfg)
+			return serve(cmd.Context(), serveConfig(&o, &l))
 		},
 	}
-	s.bind(cmd)
+	o.bind(cmd)
 	return cmd
 }
 
-// newLogger writes text to a terminal and JSON lines to anything else.
-func newLogger(f *os.File) *slog.Logger {
-	if term.IsTerminal(int(f.Fd())) {
-		return slog.New(slog.NewTextHandler(f, nil))
+// serveConfig is the daemon that the settings ask for, logging to standard error.
+func serveConfig(o *options, l *loaded) daemonConfig {
+	sink := logging.NewSink(os.Stderr, os.Getenv(logging.JournalVariable))
+	sink.SetLevel(l.Config.LogLevel)
+	sink.SetFormat(l.Config.LogFormat)
+	cfg := l.daemonConfig()
+	cfg.Log, cfg.Settings = sink.Logger(), reloadable{Loaded: *l, Load: o.load, Sink: sink}
+	if !l.Config.KeepPrivileges {
+		cfg.Confine = dropPrivileges
 	}
-	return slog.New(slog.NewJSONHandler(f, nil))
+	for _, w := range l.warnings() {
+		cfg.Log.Warn("a setting has no effect", "detail", w)
+	}
+	return cfg
 }
 
 // serve runs a daemon until a signal ends it.
@@ -105,6 +115,9 @@ func serve(ctx context.Context, cfg daemonConfig) (err error) {
 	upgrade := make(chan os.Signal, 1)
 	signal.Notify(upgrade, unix.SIGUSR2)
 	defer signal.Stop(upgrade)
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, unix.SIGHUP)
+	defer signal.Stop(reload)
 	// Loading cannot be interrupted, and ends by itself; a second signal kills.
 	defer context.AfterFunc(ctx, stop)()
 	d, err := startDaemon(ctx, cfg)
@@ -121,7 +134,7 @@ func serve(ctx context.Context, cfg daemonConfig) (err error) {
 		notifySystemd(cfg.Log, sddaemon.SdNotifyReady) // else the predecessor has said so
 	}
 	endWatchdog := startWatchdog(cfg.Log, d.server, d.takenOver != nil)
-	waitErr := d.run(ctx, upgrade)
+	waitErr := d.run(ctx, upgrade, reload)
 	endWatchdog()
 	stop() // from here on too if a part of the daemon has failed
 	if d.wasReplaced() {
@@ -141,8 +154,8 @@ func serve(ctx context.Context, cfg daemonConfig) (err error) {
 	return waitErr
 }
 
-// run begins an upgrade at each signal until the daemon ends, see Wait.
-func (d *daemon) run(ctx context.Context, upgrade <-chan os.Signal) error {
+// run begins an upgrade, or reads the settings again, at each signal until the daemon ends, see Wait.
+func (d *daemon) run(ctx context.Context, upgrade, reload <-chan os.Signal) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var helpers sync.WaitGroup
 	helpers.Go(func() {
@@ -150,6 +163,8 @@ func (d *daemon) run(ctx context.Context, upgrade <-chan os.Signal) error {
 			select {
 			case <-upgrade:
 				_, _ = d.upgrade(ctx, "") // which logs what came of it
+			case <-reload:
+				d.reload()
 			case <-ctx.Done():
 				return
 			}
@@ -169,13 +184,4 @@ func (d *daemon) wasReplaced() bool {
 	default:
 		return false
 	}
-}
-
-// parseDialect makes a wrong dialect a usage error.
-func parseDialect(s string) (server.Dialect, error) {
-	d, err := server.ParseDialect(s)
-	if err != nil {
-		return 0, fmt.Errorf("--dialect: %w", err)
-	}
-	return d, nil
 }

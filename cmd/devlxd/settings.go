@@ -1,179 +1,156 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
-	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"devlxd/registry"
-	"devlxd/server"
-	"devlxd/source/discover"
+	"devlxd/internal/settings"
 )
 
-// Defaults of the daemon's settings.
-const (
-	defaultRunDir   = "/run/devlxd"
-	defaultStateDir = "/var/lib/devlxd"
-	defaultMetrics  = "127.0.0.1:9778"
-)
-
-// maxPerContainer bounds --metrics-per-container: each container has 17 series, and a Prometheus has to hold them.
-const maxPerContainer = 10_000
-
-// Values of --identity-proof.
-const (
-	proofAuto   = "auto"
-	proofAlways = "always"
-)
-
-// Values of --privileges.
-const (
-	privilegesDrop = "drop"
-	privilegesKeep = "keep"
-)
-
-// setting is one value of the daemon: a flag, or an environment variable, or a
-// default, the first that is given.
-type setting struct {
-	Name   string `json:"name"`
-	Value  string `json:"value"`
-	Origin string `json:"origin"` // flag, environment, default
-	env    string
-	usage  string
+// settingFlag is the text of a flag of the settings' table. What it means, and whether it is right, is for the table.
+type settingFlag struct {
+	text string
+	kind settings.Kind
 }
 
-// settings are the values that serve and check take.
-type settings struct {
-	cmd    *cobra.Command
-	values []setting
-	loops  int
+// String gives the text.
+func (f *settingFlag) String() string { return f.text }
+
+// Set takes any text.
+func (f *settingFlag) Set(text string) error {
+	f.text = text
+	return nil
 }
 
-// bind declares the flags of s on cmd.
-func (s *settings) bind(cmd *cobra.Command) {
-	s.cmd = cmd
-	s.values = []setting{
-		{Name: "run-dir", Value: defaultRunDir, env: "DEVLXD_RUN_DIR", usage: "directory of the sockets"},
-		{Name: "state-dir", Value: defaultStateDir, env: "DEVLXD_STATE_DIR", usage: "directory of the store and the images"},
-		{Name: "metrics", Value: defaultMetrics, env: "DEVLXD_METRICS", usage: "address of the Prometheus metrics, or off"},
-		{Name: "dialect", Value: server.DialectDocument.String(), env: "DEVLXD_DIALECT", usage: "whose bodies and texts guests see: document, lxd or incus"},
-		{Name: "identity-proof", Value: proofAuto, env: "DEVLXD_IDENTITY_PROOF", usage: "when guests are told apart by their pid namespace too: auto or always"},
-		{Name: "privileges", Value: privilegesDrop, env: "DEVLXD_PRIVILEGES", usage: "what becomes of the capabilities that serving does not need: drop or keep"},
-		{Name: "discover", Value: "", env: "DEVLXD_DISCOVER", usage: "runtimes whose running containers are found by themselves, with commas: lxc, nspawn, podman"},
-		{Name: "limits", Value: "", env: "DEVLXD_LIMITS", usage: "quotas of a container, QUOTA=VALUE,... in place of " + defaultLimits()},
-		{Name: "source", Value: sourceStore, env: "DEVLXD_SOURCE", usage: "where containers come from: store, lxd[:SOCKET] or incus[:SOCKET]"},
-		{Name: "metrics-per-container", Value: "0", env: "DEVLXD_METRICS_PER_CONTAINER", usage: "how many containers, the busiest, have metrics of their own"},
+// Type is what help prints for the value.
+func (f *settingFlag) Type() string {
+	if f.kind == settings.KindNumber {
+		return "int"
 	}
-	for i := range s.values {
-		v := &s.values[i]
-		cmd.Flags().String(v.Name, v.Value, fmt.Sprintf("%s (or %s)", v.usage, v.env))
-	}
-	cmd.Flags().IntVar(&s.loops, "loops", 0, "event loops (default: cores less one, at least one)")
+	return "string"
 }
 
-// resolve gives each value its origin and checks it.
-func (s *settings) resolve() ([]setting, error) {
-	for i := range s.values {
-		v := &s.values[i]
-		v.Origin = "default"
-		if env, ok := os.LookupEnv(v.env); ok && env != "" {
-			v.Value, v.Origin = env, "environment"
-		}
-		if flag := s.cmd.Flags().Lookup(v.Name); flag.Changed {
-			v.Value, v.Origin = flag.Value.String(), "flag"
-		}
-	}
-	if _, err := parseDialect(s.value("dialect")); err != nil {
-		return nil, usageError(err)
-	}
-	if _, err := parseSource(s.value("source")); err != nil {
-		return nil, usageError(err)
-	}
-	if proof := s.value("identity-proof"); proof != proofAuto && proof != proofAlways {
-		return nil, usageError(fmt.Errorf("--identity-proof: unknown value %q: use %s or %s", proof, proofAuto, proofAlways))
-	}
-	if p := s.value("privileges"); p != privilegesDrop && p != privilegesKeep {
-		return nil, usageError(fmt.Errorf("--privileges: unknown value %q: use %s or %s", p, privilegesDrop, privilegesKeep))
-	}
-	if n, err := strconv.ParseUint(s.value("metrics-per-container"), 10, 31); err != nil || n > maxPerContainer {
-		return nil, usageError(fmt.Errorf("--metrics-per-container: %q is not a number of containers: use 0 to %d", s.value("metrics-per-container"), maxPerContainer))
-	}
-	if _, err := registry.ParseLimits(s.value("limits")); err != nil {
-		return nil, usageError(fmt.Errorf("--limits: %w", err))
-	}
-	if _, err := discover.ParseRuntimes(s.value("discover")); err != nil {
-		return nil, usageError(fmt.Errorf("--discover: %w", err))
-	}
-	if s.loops < 0 {
-		return nil, usageError(fmt.Errorf("--loops: %d is negative: leave it out or give a number of loops", s.loops))
-	}
-	for _, name := range []string{"run-dir", "state-dir"} {
-		if s.value(name) == "" {
-			return nil, usageError(fmt.Errorf("--%s is empty: give a directory", name))
-		}
-	}
-	if address := s.value("metrics"); address != "" && address != "off" {
-		if _, _, err := net.SplitHostPort(address); err != nil {
-			return nil, usageError(fmt.Errorf("--metrics: %w: give HOST:PORT or off", err))
-		}
-	}
-	return s.values, nil
+// options are the settings that serve, check and doctor take: the flags of one of them, the environment and the file.
+type options struct {
+	cmd  *cobra.Command
+	file string // --config
 }
 
-func (s *settings) value(name string) string {
-	for _, v := range s.values {
-		if v.Name == name {
-			return v.Value
+// bind declares the flags on cmd.
+func (o *options) bind(cmd *cobra.Command) {
+	o.cmd = cmd
+	cmd.Flags().StringVar(&o.file, "config", settings.DefaultFile, "file of the settings, which may be missing unless it is named (or "+settings.FileEnv+")")
+	for _, f := range settings.Flags() {
+		cmd.Flags().Var(&settingFlag{f.Default, f.Kind}, f.Name, fmt.Sprintf("%s (or %s)", f.Usage, f.Env))
+	}
+}
+
+// load reads the file anew, and gives each setting its value. What is wrong is a usage error, or a *settings.FileError.
+func (o *options) load() (loaded, error) {
+	named := o.cmd.Flags().Changed("config")
+	path := o.file
+	if env := os.Getenv(settings.FileEnv); !named && env != "" {
+		path, named = env, true
+	}
+	if path == "" {
+		return loaded{}, usageError(errors.New("--config is empty: give a file, or leave it out"))
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return loaded{}, err
+	}
+	file, err := settings.Read(path, !named)
+	if err != nil {
+		return loaded{}, err
+	}
+	l := loaded{}
+	if file != nil {
+		l.File = file.Path
+	}
+	flags := o.cmd.Flags()
+	l.Values, l.Config, err = settings.Resolve(settings.Input{
+		Flag: func(name string) (string, bool) { return flags.Lookup(name).Value.String(), flags.Changed(name) }, Env: os.LookupEnv, File: file,
+	})
+	if err != nil {
+		return loaded{}, usageError(err)
+	}
+	return l, nil
+}
+
+// loaded is what load has found.
+type loaded struct {
+	File   string // "": there is none
+	Values settings.Values
+	Config *settings.Config
+}
+
+// warnings are what was given and has no effect.
+func (l *loaded) warnings() []string {
+	return settings.Warnings(l.Values, os.Environ(), func(name string) bool {
+		return name == profileVariable || name == upgradeVariable || strings.HasPrefix(name, "DEVLXD_TEST_")
+	})
+}
+
+// daemonConfig is what startDaemon takes, but for the log and what privileges are given up.
+func (l *loaded) daemonConfig() daemonConfig {
+	c := l.Config
+	return daemonConfig{
+		RunDir: c.RunDir, StateDir: c.StateDir, Metrics: c.Metrics, Dialect: c.Dialect, Loops: c.Loops, Limits: c.Limits, Source: c.Source,
+		ProofAlways: c.ProofAlways, Discover: c.Discover, PerContainer: c.PerContainer,
+	}
+}
+
+// defaultRunDir is where clients look for the daemon.
+func defaultRunDir() string {
+	for _, f := range settings.Flags() {
+		if f.Name == "run-dir" {
+			return cmp.Or(os.Getenv(f.Env), f.Default)
 		}
 	}
 	return ""
 }
 
-// defaultLimits are the quotas of server.DefaultLimits as --limits takes them.
-func defaultLimits() string {
-	var pairs []string
-	for l, n := range server.DefaultLimits() {
-		pairs = append(pairs, registry.Limit(l).String()+"="+registry.FormatLimit(n))
+// newCheckCommand is "devlxd check".
+func newCheckCommand() *cobra.Command {
+	var o options
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Check the settings of serve and print them with their origin",
+		Long: `Check the settings that serve would run with, from its flags, the environment and the
+configuration file, and print each with its origin. A setting that is wrong ends it
+with exit code 2, and each mistake in the file has a line. What is given and has no
+effect is told on standard error. Whether the host is fit for the settings is what
+"devlxd doctor" says.`,
+		Example: "  devlxd check\n  devlxd check --config /tmp/new.yaml\n  DEVLXD_DIALECT=lxd devlxd check --metrics off -f json",
 	}
-	return strings.Join(pairs, ",")
-}
-
-// daemonConfig is what startDaemon takes.
-func (s *settings) daemonConfig(log *slog.Logger) (daemonConfig, error) {
-	if _, err := s.resolve(); err != nil {
-		return daemonConfig{}, err
-	}
-	dialect, err := parseDialect(s.value("dialect"))
-	if err != nil {
-		return daemonConfig{}, err
-	}
-	limits, err := registry.ParseLimits(s.value("limits"))
-	if err != nil {
-		return daemonConfig{}, err
-	}
-	source, err := parseSource(s.value("source"))
-	if err != nil {
-		return daemonConfig{}, err
-	}
-	runtimes, err := discover.ParseRuntimes(s.value("discover"))
-	if err != nil {
-		return daemonConfig{}, err
-	}
-	perContainer, err := strconv.Atoi(s.value("metrics-per-container"))
-	if err != nil {
-		return daemonConfig{}, err
-	}
-	cfg := daemonConfig{PerContainer: perContainer, Limits: limits, Source: source, Discover: runtimes, Metrics: s.value("metrics"), Dialect: dialect, Loops: s.loops, ProofAlways: s.value("identity-proof") == proofAlways, Log: log}
-	for dir, name := range map[*string]string{&cfg.RunDir: "run-dir", &cfg.StateDir: "state-dir"} {
-		if *dir, err = filepath.Abs(s.value(name)); err != nil {
-			return daemonConfig{}, err
+	format := formatFlag(cmd, formatTable)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		l, err := o.load()
+		if err != nil {
+			return err
 		}
+		for _, w := range l.warnings() {
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s: warning: %s\n", cmd.CommandPath(), w)
+		}
+		type row struct {
+			Name   string `json:"name"`
+			Value  string `json:"value"`
+			Origin string `json:"origin"`
+		}
+		var rows []row
+		t := &table{head: []string{"name", "value", "origin"}}
+		for _, v := range l.Values {
+			rows = append(rows, row{v.Setting.Key, v.Text, v.Origin})
+			t.add(v.Setting.Key, v.Text, v.Origin)
+		}
+		return show(cmd, *format, rows, t)
 	}
-	return cfg, nil
+	o.bind(cmd)
+	return cmd
 }

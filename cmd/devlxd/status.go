@@ -58,30 +58,3 @@ func healthError(h *admin.Health) error {
 	}
 	return fmt.Errorf("health is %s: %s", h.State, strings.Join(details, "; "))
 }
-
-// newCheckCommand is "devlxd check".
-func newCheckCommand() *cobra.Command {
-	var s settings
-	cmd := &cobra.Command{
-		Use:   "check",
-		Short: "Check the settings of serve and print them with their origin",
-		Long: `Check the settings that serve would run with, from its flags and the environment,
-and print each with its origin. A setting that is wrong ends it with exit code 2.
-Whether the host is fit for them is what "devlxd doctor" says.`,
-		Example: "  devlxd check\n  DEVLXD_DIALECT=lxd devlxd check --metrics off -f json",
-	}
-	format := formatFlag(cmd, formatTable)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		values, err := s.resolve()
-		if err != nil {
-			return err
-		}
-		t := &table{head: []string{"name", "value", "origin"}}
-		for _, v := range values {
-			t.add(v.Name, v.Value, v.Origin)
-		}
-		return show(cmd, *format, values, t)
-	}
-	s.bind(cmd)
-	return cmd
-}

@@ -45,6 +45,13 @@ func findPredecessor() (*predecessor, error) {
 	return &predecessor{conn: conn}, nil
 }
 
+// refuseTakeOver tells the predecessor, where there is one, why this process does not come so far.
+func refuseTakeOver(reason error) {
+	if p, err := findPredecessor(); err == nil && p != nil {
+		p.close(reason)
+	}
+}
+
 // greet exchanges greetings with the predecessor, whose settings must be those of this process where they name its state.
 func (p *predecessor) greet(cfg *daemonConfig) error {
 	own := newGreeting()
@@ -182,6 +189,9 @@ func (d *daemon) inheritMetrics(p *predecessor) (err error) {
 	if d.metricsOff() {
 		return nil // p closes it
 	}
+	if was := p.hello.MetricsAddress; was != "" && was != d.cfg.Metrics {
+		return d.listenMetrics()
+	}
 	f := p.file(2, "metrics")
 	d.metricsListener, err = net.FileListener(f)
 	return errors.Join(err, f.Close())
@@ -226,14 +236,14 @@ func (d *daemon) newServer() (err error) {
 	}
 	d.logProbe()
 	d.server, err = server.New(server.Options{
-		Dialect: d.cfg.Dialect, Loops: d.cfg.Loops, Limits: d.cfg.Limits, Host: d.host, Log: d.cfg.Log, Faults: d.faults, StateSet: d.stateSet,
+		Dialect: d.cfg.Dialect, Loops: d.cfg.Loops, Limits: d.cfg.Limits, Host: d.host, Log: d.cfg.Log, Lines: d.lines, Faults: d.faults, StateSet: d.stateSet,
 	})
 	if err != nil {
 		return err
 	}
 	d.server.SetPerContainer(d.cfg.PerContainer)
 	d.server.Start()
-	if d.binder, err = server.NewBinder(d.host, d.server.Registry(), d.cfg.Log, d.faults); err != nil {
+	if d.binder, err = server.NewBinder(d.host, d.server.Registry(), d.cfg.Log, d.faults, d.lines); err != nil {
 		return err
 	}
 	d.newMirror()

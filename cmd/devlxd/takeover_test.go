@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -93,5 +94,51 @@ func TestResultOf(t *testing.T) {
 		if got := resultOf(err); got != want || got.String() == "" {
 			t.Errorf("%v is %v; want %v", err, got, want)
 		}
+	}
+}
+
+// TestInheritMetrics: the port of the metrics goes over where it is the one that is asked for; where the setting has another address that is
+// opened, or else there is none.
+func TestInheritMetrics(t *testing.T) {
+	for name, tt := range map[string]struct {
+		was, now string
+		want     string // of the listener: the old port, another, or none
+	}{
+		"the same":       {"127.0.0.1:0", "127.0.0.1:0", "old"},
+		"of old devlxds": {"", "127.0.0.1:0", "old"},
+		"another":        {"127.0.0.1:9778", "127.0.0.1:0", "new"},
+		"off":            {"127.0.0.1:0", "off", "none"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			old, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer old.Close()
+			fd, err := descriptor(old)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := &predecessor{fds: []int{-1, -1, fd}, hello: greeting{Metrics: true, MetricsAddress: tt.was}}
+			d := &daemon{cfg: daemonConfig{Metrics: tt.now}}
+			if err := d.inheritMetrics(p); err != nil {
+				t.Fatal(err)
+			}
+			got := "none"
+			if d.metricsListener != nil {
+				defer d.metricsListener.Close()
+				if got = "new"; d.metricsListener.Addr().String() == old.Addr().String() {
+					got = "old"
+				}
+			}
+			if got != tt.want {
+				t.Errorf("the listener is %s; want %s", got, tt.want)
+			}
+			for _, fd := range p.fds {
+				if fd >= 0 {
+					_ = unix.Close(fd)
+				}
+			}
+		})
 	}
 }

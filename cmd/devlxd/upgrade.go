@@ -185,7 +185,7 @@ func (u *upgrade) prepare() error {
 		fds = append(fds, fd)
 	}
 	own.RunDir, own.StateDir, own.PidNS, own.Metrics = u.d.cfg.RunDir, u.d.cfg.StateDir, u.d.host.PidNSRequired(), u.d.metricsListener != nil
-	own.Upgrades = u.d.upgradeCounts()
+	own.Upgrades, own.MetricsAddress = u.d.upgradeCounts(), u.d.cfg.Metrics
 	if ln, ok := u.d.adminListener.(*admin.Listener); ok {
 		own.Admin.Path, own.Admin.Dev, own.Admin.Ino = ln.Place()
 	}

@@ -52,10 +52,13 @@ type greeting struct {
 	PID     int    `json:"pid"`
 
 	// Of the old process. Its descriptors are the lock of the run directory, the admin socket, and the metrics' if there is one.
-	RunDir   string             `json:"run_dir,omitempty"`
-	StateDir string             `json:"state_dir,omitempty"`
-	Admin    place              `json:"admin,omitzero"`
-	Metrics  bool               `json:"metrics,omitempty"`
+	RunDir   string `json:"run_dir,omitempty"`
+	StateDir string `json:"state_dir,omitempty"`
+	Admin    place  `json:"admin,omitzero"`
+	Metrics  bool   `json:"metrics,omitempty"`
+	// MetricsAddress is the setting that the socket of the metrics is of; "" where it is not known.
+	MetricsAddress string `json:"metrics_address,omitempty"`
+
 	PidNS    bool               `json:"pid_ns,omitempty"` // a privileged container is known
 	Upgrades map[string]float64 `json:"upgrades,omitempty"`
 }

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlxd/internal/logging"
 	"devlxd/source"
 )
 
@@ -85,7 +86,7 @@ func (d *Discovery) watchEvents(c *candidate) {
 	wd, err := d.notes.add(f, watchEvents)
 	if err != nil {
 		d.log.Warn("cannot watch a cgroup; looking at it every few seconds instead: raise fs.inotify.max_user_watches",
-			"cgroup", "/"+c.dir, "error", err)
+			"cgroup", logging.Guest("/"+c.dir), "error", logging.GuestError(err))
 		return
 	}
 	c.watch, d.watches[wd] = wd, c.dir
@@ -102,7 +103,7 @@ func (d *Discovery) postpone(c *candidate, err error) {
 	d.counts.failed[c.rules.runtime].Add(1)
 	if text := err.Error(); now.Sub(c.since) >= patience && text != c.told {
 		c.told = text
-		d.log.Warn("container found but not bound", "runtime", c.rules.runtime.String(), "cgroup", "/"+c.dir, "error", err)
+		d.log.Warn("container found but not bound", "runtime", c.rules.runtime.String(), "cgroup", logging.Guest("/"+c.dir), "error", logging.GuestError(err))
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlxd/internal/logging"
 	"devlxd/source"
 )
 
@@ -298,7 +299,7 @@ func (d *Discovery) visit(dir string) {
 	}
 	if place {
 		if err := d.enter(dir); err != nil && missing(err) != nil {
-			d.log.Warn("cannot look into a cgroup", "cgroup", "/"+dir, "error", err)
+			d.log.Warn("cannot look into a cgroup", "cgroup", logging.Guest("/"+dir), "error", logging.GuestError(err))
 		}
 	}
 }

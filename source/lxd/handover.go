@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 
+	"devlxd/internal/logging"
 	"devlxd/registry"
 	"devlxd/source"
 )
@@ -111,7 +112,7 @@ func (m *Mirror) restore(c *savedContainer) error {
 	log := m.log.With("container", name, "pid", c.Bound.PID)
 	proc, err := m.opts.Binder.Open(source.BindRequest{PID: c.Bound.PID, Was: c.Bound})
 	if err != nil {
-		log.Debug("container has stopped", "error", err)
+		log.Debug("container has stopped", "error", logging.GuestError(err))
 		return nil
 	}
 	defer proc.Close()
@@ -120,7 +121,7 @@ func (m *Mirror) restore(c *savedContainer) error {
 	}
 	facts := proc.Facts()
 	if err := proc.Activate(name); err != nil {
-		log.Warn("container left stopped until the daemon is followed", "error", err)
+		log.Warn("container left stopped until the daemon is followed", "error", logging.GuestError(err))
 		return nil
 	}
 	m.mu.Lock()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"devlxd/fault"
+	"devlxd/internal/logging"
 	"devlxd/internal/lxdapi"
 	"devlxd/registry"
 	"devlxd/source"
@@ -44,7 +45,9 @@ type Options struct {
 	Member func(name string)
 	Faults *fault.Board // nil: one that logs
 	Log    *slog.Logger // nil: silent
-	Times  Times        // zero: DefaultTimes
+	// Lines logs what guests cause; nil: one that logs to Log.
+	Lines *logging.Limiter
+	Times Times // zero: DefaultTimes
 	// Getenv finds the default socket; nil: os.Getenv.
 	Getenv func(string) string
 
@@ -99,6 +102,9 @@ func New(o Options) *Mirror {
 	}
 	if o.Faults == nil {
 		o.Faults = fault.NewBoard(o.Log, nil)
+	}
+	if o.Lines == nil {
+		o.Lines = logging.NewLimiter(o.Log, nil)
 	}
 	if o.Times == (Times{}) {
 		o.Times = DefaultTimes()

@@ -2,11 +2,13 @@ package lxd
 
 import (
 	"context"
+	"log/slog"
 	"maps"
 	"strconv"
 	"sync"
 	"time"
 
+	"devlxd/internal/logging"
 	"devlxd/registry"
 )
 
@@ -114,6 +116,6 @@ func (s *session) forwardOne(ctx context.Context, b *registry.Binding) bool {
 	e.told, e.toldReady, e.unsure = b, ready, true
 	m.mu.Unlock()
 	m.counts.states[stateFailed].Add(1)
-	m.log.Warn("state of a guest was not forwarded", "container", name, "error", err)
+	m.opts.Lines.Log(logging.QuotaOf(b.Container()), slog.LevelWarn, "state of a guest was not forwarded", "source", m.opts.Address.Kind.String(), "container", name, "error", logging.GuestError(err))
 	return false
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"devlxd/internal/logging"
 	"devlxd/registry"
 	"devlxd/source"
 )
@@ -142,7 +143,7 @@ func (s *Store) rebind(name string, bound *boundRecord) bool {
 		log.Debug("container has stopped")
 		return false
 	case err != nil:
-		log.Warn("container left stopped: its process cannot be examined; bind it again", "error", err)
+		log.Warn("container left stopped: its process cannot be examined; bind it again", "error", logging.GuestError(err))
 		return false
 	}
 	defer proc.Close()
@@ -151,7 +152,7 @@ func (s *Store) rebind(name string, bound *boundRecord) bool {
 		return false
 	}
 	if err := s.activate(proc, name); err != nil {
-		log.Warn("container left stopped; bind it again", "error", err)
+		log.Warn("container left stopped; bind it again", "error", logging.GuestError(err))
 		return false
 	}
 	return true
