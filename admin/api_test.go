@@ -183,6 +183,22 @@ func TestMethods(t *testing.T) {
 	}
 }
 
+// writes are requests that change something, one of each kind.
+func writes() []step {
+	return []step{
+		{method: "POST", path: "/1.0/containers", body: `{"name":"c"}`},
+		{method: "DELETE", path: "/1.0/containers/c"},
+		{method: "POST", path: "/1.0/containers/c/bind", body: `{"pid":1}`},
+		{method: "PATCH", path: "/1.0/containers/c/config", body: `{"unset":["user.a"]}`},
+		{method: "POST", path: "/1.0/containers/c/devices", body: `{"name":"d"}`},
+		{method: "PUT", path: "/1.0/containers/c/devices/d", body: `{}`},
+		{method: "PATCH", path: "/1.0/containers/c/devices/d", body: `{"unset":["a"]}`},
+		{method: "DELETE", path: "/1.0/containers/c/devices/d"},
+		{method: "POST", path: "/1.0/images", body: `image`},
+		{method: "DELETE", path: "/1.0/images/" + strings.Repeat("ab", 32)},
+	}
+}
+
 func TestErrorsOfTheSource(t *testing.T) {
 	f := start(t, nil)
 	want := map[error]int{
@@ -194,18 +210,7 @@ func TestErrorsOfTheSource(t *testing.T) {
 	}
 	for err, code := range want {
 		f.writer.fail = fmt.Errorf("cannot do it\nnow: %w", err)
-		for _, s := range []step{
-			{method: "POST", path: "/1.0/containers", body: `{"name":"c"}`},
-			{method: "DELETE", path: "/1.0/containers/c"},
-			{method: "POST", path: "/1.0/containers/c/bind", body: `{"pid":1}`},
-			{method: "PATCH", path: "/1.0/containers/c/config", body: `{"unset":["user.a"]}`},
-			{method: "POST", path: "/1.0/containers/c/devices", body: `{"name":"d"}`},
-			{method: "PUT", path: "/1.0/containers/c/devices/d", body: `{}`},
-			{method: "PATCH", path: "/1.0/containers/c/devices/d", body: `{"unset":["a"]}`},
-			{method: "DELETE", path: "/1.0/containers/c/devices/d"},
-			{method: "POST", path: "/1.0/images", body: `image`},
-			{method: "DELETE", path: "/1.0/images/" + strings.Repeat("ab", 32)},
-		} {
+		for _, s := range writes() {
 			s.code, s.want = code, failed(code, "cannot do it; now: "+err.Error())
 			s.run(f)
 		}
@@ -220,8 +225,10 @@ func TestErrorsOfTheSource(t *testing.T) {
 func TestReadOnly(t *testing.T) {
 	f := start(t, func(_ *fixture, o *admin.Options) { o.Writer = nil })
 	text := "containers come from a source that devlxd only reads: make the change there"
-	step{"POST", "/1.0/containers", `{"name":"c"}`, 403, failed(403, text), ""}.run(f)
-	step{"DELETE", "/1.0/containers/c", "", 403, failed(403, text), ""}.run(f)
+	for _, s := range writes() {
+		s.code, s.want = 403, failed(403, text)
+		s.run(f)
+	}
 	step{"GET", "/1.0/containers", "", 200, ok("[]"), ""}.run(f)
 }
 

@@ -84,6 +84,7 @@ func (s *Server) showMetrics(r *request) (reply, error) {
 	})
 	w := &answerWriter{ctx: r.RequestCtx, header: make(http.Header)}
 	h.ServeHTTP(w, &http.Request{Method: http.MethodGet, Header: http.Header{"Accept": {string(r.Request.Header.Peek("Accept"))}}})
+	w.WriteHeader(http.StatusOK) // nothing is written where there are no metrics
 	return reply{done: true}, nil
 }
 

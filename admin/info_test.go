@@ -104,7 +104,7 @@ func (f *fixture) serveMetrics() string {
 		f.Fatal(err)
 	}
 	go func() {
-		if err := f.server.ServeMetrics(ln); err != nil {
+		if err := f.server.ServeMetrics(documented.Tap(ln, "metrics")); err != nil {
 			f.Errorf("ServeMetrics: %v", err)
 		}
 	}()

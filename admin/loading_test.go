@@ -50,6 +50,7 @@ func TestLoading(t *testing.T) {
 		{"GET", "/1.0/containers/early/devices/d", "", 503, "", ""}, {"PUT", "/1.0/containers/early/devices/d", `{}`, 503, "", ""},
 		{"PATCH", "/1.0/containers/early/devices/d", `{}`, 503, "", ""}, {"DELETE", "/1.0/containers/early/devices/d", "", 503, "", ""},
 		{"GET", "/1.0/containers/early/events", "", 503, "", ""},
+		{"GET", "/1.0/top", "", 503, "", ""},
 		{"GET", "/1.0/images", "", 503, "", ""}, {"POST", "/1.0/images", "x", 503, "", ""},
 		{"GET", "/1.0/images/abcd", "", 503, "", ""}, {"DELETE", "/1.0/images/abcd", "", 503, "", ""},
 	}

@@ -1,28 +1,61 @@
 package e2e
 
 import (
+	"bufio"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"devlxd/api"
+	"devlxd/api/apitest"
 )
 
-// curl asks the guest API from inside a container: "CODE TYPE\nBODY".
+// curlArgs asks the guest API from inside a container; parseAnswer reads what curl prints.
 func curlArgs(path string, extra ...string) []string {
-	args := []string{"curl", "-sS", "--max-time", "20", "--unix-socket", "/dev/lxd/sock", "-w", "\n%{http_code} %{content_type}"}
+	args := []string{"curl", "-sS", "-i", "--max-time", "20", "--unix-socket", "/dev/lxd/sock", "-w", "\n%{method} %{url_effective}\n%{http_code} %{content_type}"}
 	return append(append(args, extra...), "http://lxd"+path)
 }
 
-// answer is what curl saw.
+// answer is what curl saw: "CODE TYPE", and the body.
 type answer struct{ status, body string }
+
+// documented holds what curl is answered against the document of the API. The tests fail in the end for what is not documented.
+var documented = apitest.Must(api.Guest, "document", "lxd", "incus")
 
 func parseAnswer(out string) answer {
 	i := strings.LastIndexByte(out, '\n')
-	return answer{status: out[i+1:], body: out[:i]}
+	a := answer{status: out[i+1:], body: out[:max(i, 0)]}
+	if !strings.HasPrefix(a.body, "HTTP/") {
+		return a
+	}
+	i = strings.LastIndexByte(a.body, '\n')
+	request := a.body[i+1:]
+	rest := bufio.NewReader(strings.NewReader(a.body[:i]))
+	a.body = ""
+	rec := documented.Record("")
+	defer rec.End()
+	method, url, _ := strings.Cut(request, " ")
+	rec.Sent([]byte(method + " " + strings.TrimPrefix(url, "http://lxd") + " HTTP/1.1\r\nHost: lxd\r\n\r\n"))
+	rec.Received([]byte(out[:len(out)-len(a.status)-len(request)-2]))
+	for {
+		resp, err := http.ReadResponse(rest, &http.Request{Method: method})
+		if err != nil {
+			return a
+		}
+		if resp.StatusCode == http.StatusContinue {
+			continue
+		}
+		body, _ := io.ReadAll(resp.Body)
+		a.body = string(body)
+		return a
+	}
 }
 
 const (

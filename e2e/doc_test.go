@@ -46,7 +46,12 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	return m.Run()
+	code := m.Run()
+	for _, err := range documented.Failures() {
+		fmt.Fprintln(os.Stderr, "not documented:", err)
+		code = max(code, 1)
+	}
+	return code
 }
 
 // daemon is a running "devlxd serve".

@@ -25,6 +25,9 @@ var roles = map[string]sandbox.Role{
 	"events":     eventsRole,
 	"keep-alive": keepAliveRole,
 	"load":       loadRole,
+
+	"client":        clientRole,
+	"client-events": clientEventsRole,
 }
 
 // client is net/http on the guest socket.

@@ -13,19 +13,19 @@ type group struct {
 	account *account
 	first   *conn // all connections, subscribers or not
 
-	ring   *registry.Ring  // of the watch; a revoked one of older subscribers is their own
-	watch  *registry.Watch // nil without subscribers
-	subs   int
-	next   *conn // where the fan-out pass goes on in its next turn
-	dirty  bool  // events came after the fan-out pass began
-	queued bool  // in the loop's run queue
+	ring    *registry.Ring  // of the watch; a revoked one of older subscribers is their own
+	watch   *registry.Watch // nil without subscribers
+	subs    int
+	next    *conn // where the fan-out pass goes on in its next turn
+	dirty   bool  // events came after the fan-out pass began
+	queued  bool  // in the loop's run queue
+	lagging bool  // in loop.lagging
 
 	window   uint32        // wheel tick of its last request
 	spent    uint32        // recent requests as of then
 	through  *conn         // the one that is read from although the limit of bytes is reached
 	waiting  *waiting      // nil: nobody has waited yet
 	noneIdle time.Duration // of the loop's clock: until then none of its connections is idle, unless one becomes it
-	lagging  bool          // in loop.lagging
 }
 
 // join counts c and puts it among the connections of its container. A container that stops

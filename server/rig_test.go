@@ -21,6 +21,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"devlxd/api/apitest"
 	"devlxd/peer"
 	"devlxd/registry"
 	"devlxd/registry/registrytest"
@@ -195,8 +196,28 @@ func dialer(name string) *net.Dialer {
 // client is one connection of a guest.
 type client struct {
 	*net.UnixConn
-	t testing.TB
-	r *bufio.Reader
+	t   testing.TB
+	r   *bufio.Reader
+	rec *apitest.Recorder // nil: what comes is not held against the document of the API
+}
+
+// Write implements io.Writer.
+func (c *client) Write(p []byte) (int, error) {
+	n, err := c.UnixConn.Write(p)
+	c.rec.Sent(p[:n])
+	return n, err
+}
+
+// received is what the client reads from.
+type received struct {
+	*net.UnixConn
+	rec *apitest.Recorder
+}
+
+func (r received) Read(p []byte) (int, error) {
+	n, err := r.UnixConn.Read(p)
+	r.rec.Received(p[:n])
+	return n, err
 }
 
 // patience bounds every wait for something that must come.
@@ -217,14 +238,28 @@ func (r *rig) tryDial(name string) (*client, error) {
 		return nil, err
 	}
 	u := conn.(*net.UnixConn)
-	r.t.Cleanup(func() { _ = u.Close() })
+	var rec *apitest.Recorder
+	if _, benchmark := r.t.(*testing.B); !benchmark {
+		dialect := "" // any: the rig has no server of its own
+		if r.srv != nil {
+			dialect = r.srv.opts.Dialect.String()
+		}
+		rec = documented.Record(dialect)
+	}
+	r.t.Cleanup(func() {
+		_ = u.Close()
+		rec.End()
+		for _, err := range documented.Failures() {
+			r.t.Error(err)
+		}
+	})
 	_ = u.SetDeadline(time.Now().Add(patience))
-	return &client{UnixConn: u, t: r.t, r: bufio.NewReader(u)}, nil
+	return &client{UnixConn: u, t: r.t, r: bufio.NewReader(received{u, rec}), rec: rec}, nil
 }
 
 func (c *client) send(text string) {
 	c.t.Helper()
-	if _, err := io.WriteString(c.UnixConn, text); err != nil {
+	if _, err := io.WriteString(c, text); err != nil {
 		c.t.Fatalf("cannot send %.80q: %v", text, err)
 	}
 }

@@ -18,10 +18,15 @@ import (
 
 	"devlxd/admin"
 	"devlxd/admin/client"
+	"devlxd/api"
+	"devlxd/api/apitest"
 	"devlxd/registry"
 	"devlxd/source"
 	"devlxd/source/store"
 )
+
+// documented holds every answer of the tests against the document of the API.
+var documented = apitest.Must(api.Admin, "socket")
 
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
@@ -83,11 +88,14 @@ func start(t *testing.T) *daemon {
 		t.Fatal(err)
 	}
 	served := make(chan error, 1)
-	go func() { served <- d.server.Serve(ln) }()
+	go func() { served <- d.server.Serve(documented.Tap(ln, "socket")) }()
 	t.Cleanup(func() {
 		d.shutdown(t)
 		if err := <-served; err != nil {
 			t.Errorf("Serve: %v", err)
+		}
+		for _, err := range documented.Failures() {
+			t.Error(err)
 		}
 	})
 	return d

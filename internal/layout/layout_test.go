@@ -41,8 +41,13 @@ var allowed = map[string][]string{
 	"internal/settings": {"internal/logging", "internal/lxdapi", "registry", "server", "source/discover"},
 	"internal/markdown": {},
 	// Makes the reference of a command line, for tests that compare it with the committed one.
-	"internal/clidoc":    {},
-	"packaging/release":  {},
+	"internal/clidoc":   {},
+	"packaging/release": {},
+	"api":               {},
+	"api/apitest":       {"api"},
+	"guest":             {},
+	// The recipe of docs/guest.md.
+	"docs/recipes/go":    {"guest"},
 	"internal/privilege": {},
 	"internal/sandbox":   {"internal/cgroup2"},
 	"internal/demo":      {"internal/sandbox"},
