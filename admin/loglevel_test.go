@@ -68,5 +68,10 @@ func TestLogLevel(t *testing.T) {
 		}
 	}
 	off := start(t, nil)
-	step{"GET", path, "", 501, failed(501, "the log of this server has a level that stays: restart it with another"), ""}.run(off)
+	for _, s := range []step{
+		{"GET", path, "", 501, failed(501, "the log of this server has a level that stays: restart it with another"), ""},
+		{"PUT", path, `{"level":"info"}`, 501, failed(501, "the log of this server has a level that stays: restart it with another"), ""},
+	} {
+		s.run(off)
+	}
 }

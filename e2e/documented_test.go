@@ -46,7 +46,7 @@ func TestAdminIsDocumented(t *testing.T) {
 			return recorded{conn, recorder}, err
 		}}
 		asked := &http.Client{Transport: transport}
-		for _, path := range []string{"/", "/1.0", "/1.0/status", "/1.0/health", "/1.0/top", "/1.0/containers", "/1.0/containers?recursion=1", "/1.0/containers/web", "/1.0/images?recursion=1",
+		for _, path := range []string{"/", "/1.0", "/1.0/status", "/1.0/health", "/1.0/log-level", "/1.0/top", "/1.0/containers", "/1.0/containers?recursion=1", "/1.0/containers/web", "/1.0/images?recursion=1",
 			"/healthz", "/readyz", "/metrics", "/1.0/nope"} {
 			resp, err := asked.Get("http://devlxd" + path)
 			if err != nil {

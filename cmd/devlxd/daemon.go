@@ -43,9 +43,8 @@ type daemonConfig struct {
 	// Source is the daemon that is mirrored; nil: containers come from the store in StateDir.
 	Source *lxdapi.Address
 	// ProofAlways demands the pid namespace of every peer, see peer.Options.PidNSAlways.
-	ProofAlways bool
-	// PerContainer is how many containers have metrics of their own, see server.Server.SetPerContainer.
-	PerContainer int
+	ProofAlways  bool
+	PerContainer int // containers with metrics of their own, see server.Server.SetPerContainer
 	// Discover are the runtimes whose running containers are found, see package source/discover.
 	Discover []discover.Runtime
 	// Settings are what the others were made from; some of them can change.

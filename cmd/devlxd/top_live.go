@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gdamore/tcell/v3"
+	"github.com/gdamore/tcell/v3/color"
 	"golang.org/x/sys/unix"
 
 	"devlxd/admin"
@@ -249,9 +250,9 @@ func styleOf(l look) tcell.Style {
 	case lookSorted:
 		return s.Reverse(true).Bold(true).Underline(true)
 	case lookGood:
-		return s.Foreground(tcell.ColorGreen)
+		return s.Foreground(color.Green)
 	case lookBad:
-		return s.Foreground(tcell.ColorRed).Bold(true)
+		return s.Foreground(color.Red).Bold(true)
 	}
 	return s
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // foreign are flags of other programs that stand alone in a document.
-var foreign = []string{"bind-ro"}
+var foreign = []string{"bind-ro", "noproxy"}
 
 // TestDocumentLinks: what a document links to in the checkout is there, and so is the heading.
 func TestDocumentLinks(t *testing.T) {
