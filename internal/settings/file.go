@@ -146,8 +146,10 @@ func (r *reader) pair(p *ast.MappingValueNode, section string) {
 	if section != "" {
 		path = section + "." + key.Value
 	}
+	// Files of Prometheus and others have _ where flags have -.
+	meant := strings.ReplaceAll(path, "_", "-")
 	for _, s := range All() {
-		if s.Key == path && !strings.Contains(key.Value, ".") {
+		if s.Key == meant && !strings.Contains(key.Value, ".") {
 			r.value(&s, p)
 			return
 		}
@@ -174,7 +176,7 @@ func (r *reader) value(s *Setting, p *ast.MappingValueNode) {
 		r.wrong(p.Key, "%s is given twice: give it once", s.Key)
 		return
 	}
-	text, err := scalar(s.Kind, p.Value)
+	text, err := scalar(s, p.Value)
 	if err == nil {
 		err = s.set(new(Config), text)
 	}

@@ -18,14 +18,21 @@ var (
 )
 
 // scalar is a value of the file as a flag has it.
-func scalar(kind Kind, n ast.Node) (string, error) {
-	switch n.(type) {
+func scalar(s *Setting, n ast.Node) (string, error) {
+	switch n := n.(type) {
 	case nil, *ast.NullNode:
 		return "", errNoValue
 	case *ast.AnchorNode, *ast.AliasNode, *ast.TagNode:
 		return "", errReference
+	case *ast.BoolNode:
+		if s.Yes != "" && n.Value {
+			return s.Yes, nil
+		}
+		if s.Yes != "" {
+			return "0", nil
+		}
 	}
-	switch kind {
+	switch s.Kind {
 	case KindText:
 		if s, ok := n.(*ast.StringNode); ok {
 			return s.Value, nil

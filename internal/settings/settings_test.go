@@ -58,7 +58,8 @@ func TestFile(t *testing.T) {
 		{"a key that is near", "\ndialekt: lxd\n", `F:2: unknown key "dialekt": perhaps dialect`},
 		{"a section that is near", "limit:\n  images: 3\n", `F:1: unknown key "limit": perhaps limits`},
 		{"a key in a section that is near", "limits:\n  image: 3\n", `F:2: unknown key "limits.image": perhaps limits.images`},
-		{"underscores", "run_dir: /a\nmetrics:\n  per_container: 3\n", `F:1: unknown key "run_dir": perhaps run-dir; F:3: unknown key "metrics.per_container": perhaps metrics.per-container`},
+		{"underscores", "run_dir: /a\nmetrics:\n  per_container: 3\n", ""},
+		{"a key in both spellings", "run-dir: /a\nrun_dir: /b\n", `F:2: run-dir is given twice: give it once`},
 		{"a flag for a key", "log-level: debug\n", `F:1: unknown key "log-level": perhaps log.level`},
 		{"a dotted key", "log.level: debug\n", `F:1: unknown key "log.level": write log: {level: ...}`},
 		{"a key out of its section", "connections: 5\n", `F:1: unknown key "connections": perhaps limits.connections`},
@@ -76,7 +77,7 @@ func TestFile(t *testing.T) {
 		{"a fraction", "limits:\n  requests: 1.5\n", `F:2: limits.requests: has to be a whole number, in plain decimal digits, or unlimited`},
 		{"a quota of zero", "limits:\n  images: 0\n", `F:2: limits.images: limit is malformed: use a whole number from 1 to 1000000000, or unlimited`},
 		{"a word for a quota", "limits:\n  images: many\n", `F:2: limits.images: limit is malformed: use a whole number from 1 to 1000000000, or unlimited`},
-		{"true for a number", "metrics:\n  per-container: true\n", `F:2: metrics.per-container: has to be a whole number, in plain decimal digits`},
+		{"true for a number", "loops: true\n", `F:1: loops: has to be a whole number, in plain decimal digits`},
 		{"a word for a list", "discover: lxc\n", `F:1: discover: has to be a list of words: write [A, B]`},
 		{"commas in a list", "discover: ['lxc,podman']\n", `F:1: discover: has to be a list of words: write [A, B]`},
 		{"an unknown word in a list", "discover: [lxc, docker]\n", `F:1: discover: unknown runtime "docker": use lxc, nspawn and podman, with commas between them`},
@@ -190,6 +191,15 @@ func TestWrongInput(t *testing.T) {
 	}})
 	if err == nil || !strings.Contains(err.Error(), "discover (flag --discover) and source (flag --source) exclude each other") {
 		t.Errorf("discover and a mirror: %v", err)
+	}
+}
+
+// TestYesAndNo: the file may say true for the usual number, and keys with the underscores of Prometheus.
+func TestYesAndNo(t *testing.T) {
+	for text, want := range map[string]int{"true": 20, "false": 0, "7": 7} {
+		if _, c := resolved(t, written(t, "metrics:\n  per_container: "+text+"\n")); c.PerContainer != want {
+			t.Errorf("%s: %d containers, want %d", text, c.PerContainer, want)
+		}
 	}
 }
 

@@ -80,6 +80,8 @@ type Setting struct {
 	Default string
 	// Unit is what a number counts; "": it is said by Usage.
 	Unit string
+	// Yes is what true is in the file, where false is 0; "": neither is a value.
+	Yes string
 	// Choices are the only values, if there are few.
 	Choices []string
 	// Usage is a phrase for help and documentation.
@@ -153,7 +155,8 @@ func All() []Setting {
 		},
 		{
 			Key: "metrics.per-container", Flag: "metrics-per-container", Env: "DEVLXD_METRICS_PER_CONTAINER", Kind: KindNumber, Default: "0",
-			Unit: "containers", Usage: "how many containers, the busiest, have metrics of their own", Change: ChangeLive, set: setPerContainer,
+			Unit: "containers", Usage: "how many containers, the busiest, have metrics of their own",
+			Note: "true is 20 of them, false none.", Yes: "20", Change: ChangeLive, set: setPerContainer,
 		},
 		{
 			Key: "dialect", Flag: "dialect", Env: "DEVLXD_DIALECT", Default: server.DialectDocument.String(),
