@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -84,6 +85,28 @@ func ask(conn net.Conn, q question) string {
 func askOn(conn net.Conn, q question) string {
 	said, _, _ := exchange(conn, q)
 	return said
+}
+
+// keepOpen asks something on conn now and then until change returns: the daemons take up to a minute for a change, and a connection that is
+// idle for half of that is closed. A Fatal in change ends it too.
+func keepOpen(conn net.Conn, change func()) {
+	done := make(chan struct{})
+	var asker sync.WaitGroup
+	asker.Go(func() {
+		ticker := time.NewTicker(10 * time.Second)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				askOn(conn, get("/"))
+			case <-done:
+				return
+			}
+		}
+	})
+	defer asker.Wait()
+	defer close(done)
+	change()
 }
 
 // exchange sends a question and describes its answers.

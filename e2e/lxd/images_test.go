@@ -72,17 +72,20 @@ func (p *pair) askGate() {
 		}
 	}
 	ask("an open connection")
-	p.container.Set(map[string]string{p.kind.GuestKey(): "false"})
-	p.apply()
+	set := func(key, value string) {
+		keepOpen(ours, func() {
+			p.container.Set(map[string]string{key: value})
+			p.apply()
+		})
+	}
+	set(p.kind.GuestKey(), "false")
 	ask("switched off, on an open connection")
-	p.container.Set(map[string]string{"user.secret": "told to nobody"})
-	p.apply()
+	set("user.secret", "told to nobody")
 	time.Sleep(10 * breath)
 	said, answered := strip(streams[0].list()), strip(streams[1].list())
 	p.table.compare("switched off, what a stream is told", showEvents(said), showEvents(answered))
 	p.table.compare("switched off, a new connection", p.reach(p.kind.GuestSocket()), p.reach(oursDir+"/sock"))
-	p.container.Set(map[string]string{p.kind.GuestKey(): ""})
-	p.apply()
+	set(p.kind.GuestKey(), "")
 	ask("switched on again, on an open connection")
 	p.ask(named("switched on again, on a new connection", get("/1.0/config/user.secret")))
 }

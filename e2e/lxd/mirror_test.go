@@ -278,7 +278,7 @@ func (h *host) gate() {
 	if got := askOn(held, ask); !strings.Contains(got, `"c02"`) {
 		h.t.Errorf("on an open connection: %s", got)
 	}
-	c.Set(map[string]string{h.kind.GuestKey(): "false"})
+	keepOpen(held, func() { c.Set(map[string]string{h.kind.GuestKey(): "false"}) })
 	lxdtest.WaitFor(h.t.Context(), h.t, patience, func() string {
 		if got := askOn(held, ask); !strings.HasPrefix(got, "403 ") {
 			return "on an open connection: " + got
