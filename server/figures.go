@@ -19,16 +19,6 @@ type Figures struct {
 	Lag uint64
 }
 
-// Figures tells what the container has had in this life of it, nothing if it is stopped. Safe for concurrent use; the numbers are read one
-// after the other.
-func (s *Server) Figures(c *registry.Container) Figures {
-	a := existingAccount(c.Binding())
-	if a == nil {
-		return Figures{}
-	}
-	return a.figures()
-}
-
 // existingAccount is the account of a binding, nil if there is none: nobody has connected yet. b may be nil.
 func existingAccount(b *registry.Binding) *account {
 	if b == nil {

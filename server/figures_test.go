@@ -23,7 +23,20 @@ func (r *rig) figures(name string) Figures {
 	if !ok {
 		r.t.Fatalf("no container %q", name)
 	}
-	return r.srv.Figures(c)
+	if a := existingAccount(c.Binding()); a != nil {
+		return a.figures()
+	}
+	return Figures{}
+}
+
+// askTimes has a container ask n times on a connection of its own.
+func (r *rig) askTimes(name string, n int) {
+	r.t.Helper()
+	c := r.dial(name)
+	defer c.Close()
+	for range n {
+		c.get("/1.0")
+	}
 }
 
 // families are the metrics by name.
@@ -229,18 +242,11 @@ func names(t Top) (list []string) {
 // for.
 func TestTop(t *testing.T) {
 	r := newRig(t, Options{Loops: 2})
-	ask := func(name string, n int) {
-		c := r.dial(name)
-		defer c.Close()
-		for range n {
-			c.get("/1.0")
-		}
-	}
 	for i := range 4 {
 		r.container(numbered("c", i), nil)
 	}
-	ask("c0", 50)
-	ask("c1", 10)
+	r.askTimes("c0", 50)
+	r.askTimes("c1", 10)
 	wantNames(t, "at first", r.srv.Top(RankRequests, 10), "c0", "c1", "c2", "c3")
 	look := func() { // as a second later
 		r.srv.looks.Lock()
@@ -250,8 +256,8 @@ func TestTop(t *testing.T) {
 	}
 	look()
 	look()
-	ask("c2", 5)
-	ask("c1", 3)
+	r.askTimes("c2", 5)
+	r.askTimes("c1", 3)
 	top := r.srv.Top(RankRequests, 3)
 	wantNames(t, "of late", top, "c2", "c1", "c0")
 	if c := top.Containers[2]; c.Requests != 50 || c.Rates.Requests != 0 {
@@ -295,13 +301,6 @@ func (r *rig) shown() []string {
 // TestPerContainer: the metrics tell of as many containers as they are told to, of the busiest, and do not change their mind for a little.
 func TestPerContainer(t *testing.T) {
 	r := newRig(t, Options{Loops: 1})
-	ask := func(name string, n int) {
-		c := r.dial(name)
-		defer c.Close()
-		for range n {
-			c.get("/1.0")
-		}
-	}
 	for i := range 4 {
 		r.container(numbered("c", i), nil)
 	}
@@ -320,7 +319,7 @@ func TestPerContainer(t *testing.T) {
 		{"much busier", map[string]int{"c2": 40}, []string{"c2", "c3"}},
 	} {
 		for name, n := range step.ask {
-			ask(name, n)
+			r.askTimes(name, n)
 		}
 		if got := r.shown(); !slices.Equal(got, step.want) {
 			t.Errorf("%s: %v; want %v", step.what, got, step.want)

@@ -312,11 +312,10 @@ func (s *Server) Usage(c *registry.Container) (u Usage) {
 			}
 		}
 	}
-	b := c.Binding()
-	if b == nil {
+	a := existingAccount(c.Binding())
+	if a == nil {
 		return u
 	}
-	a := s.accountOf(b)
 	u.InUse[registry.LimitConnections] = max(a.connections.Load(), 0)
 	u.InUse[registry.LimitSubscribers] = max(a.subscribers.Load(), 0)
 	u.InUse[registry.LimitBytes] = max(a.bytes.Load(), 0)
