@@ -43,6 +43,7 @@ type fake struct {
 	broken     int           // so many of the next answers are 500
 	slow       time.Duration // before each answer, which is of before it
 	during     func()        // called once, in the middle of the next list: after it was made and before it is sent
+	duringOne  func()        // the same for one instance
 	takesState bool          // the state of a guest may be set, as with Incus
 	mangle     func(*event) []*event
 	deaf       bool // feeds are neither read nor written
@@ -148,6 +149,9 @@ func (f *fake) serve(w http.ResponseWriter, r *http.Request) {
 		during, f.during = f.during, nil
 	default:
 		metadata, code = f.one(r, parts, project)
+		if len(parts) == 2 && r.Method == http.MethodGet {
+			during, f.duringOne = f.duringOne, nil
+		}
 	}
 	cut, slow := f.cut > 0 && parts[0] == "instances", f.slow
 	if cut {

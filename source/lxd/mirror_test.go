@@ -272,6 +272,41 @@ func TestDuringList(t *testing.T) {
 	r.settled()
 }
 
+// TestProfileDuringRead: a profile or project that changes while an instance that is not mirrored yet is read, or all are for the first time, is not
+// lost, though nobody knows at that time who uses it.
+func TestProfileDuringRead(t *testing.T) {
+	for what, change := range map[string]func(f *fake){
+		"profile": func(f *fake) { f.profile(map[string]string{"user.p": "new"}) },
+		"project": func(f *fake) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.profiles["default"]["user.p"] = "new" // as with a project that gets profiles of its own
+			f.announceAbout("project-updated", "/1.0/projects/p1", defaultProject, nil)
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			read := func(f *fake) func() {
+				return func() {
+					change(f)
+					time.Sleep(20 * time.Millisecond) // so that the announcement comes before the answer
+				}
+			}
+			r := newRig(t, func(f *fake) {
+				f.create(p1, nil)
+				f.during = read(f)
+			})
+			r.settled()
+			r.f.profile(map[string]string{"user.p": "old"})
+			r.settled()
+			r.f.mu.Lock()
+			r.f.duringOne = read(r.f)
+			r.f.mu.Unlock()
+			r.f.create(key{"p1", "c2"}, nil)
+			r.settled()
+		})
+	}
+}
+
 // TestListBesideRead: a list that is older than what is read of one instance meanwhile does not undo that.
 func TestListBesideRead(t *testing.T) {
 	r := newRig(t, func(f *fake) { f.create(c1, map[string]string{"user.a": "old"}) })

@@ -52,6 +52,25 @@ func (q *queue) add(t task) {
 	q.put(t, q.now())
 }
 
+// begin says that t is being read by somebody who did not take it. Done ends that.
+func (q *queue) begin(t task) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.states[t] = &taskState{reading: true}
+}
+
+// again has everything that is being read of instances read once more: what is announced may be about them, and it is known of none of them
+// yet what profiles it has.
+func (q *queue) again() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for t, s := range q.states {
+		if s.reading && t.kind != readImages {
+			q.put(t, q.now())
+		}
+	}
+}
+
 func (q *queue) put(t task, since time.Time) {
 	s := q.states[t]
 	if s == nil {

@@ -72,13 +72,16 @@ func (s *session) load(ctx context.Context, socket string) (err error) {
 	} else {
 		s.m.setMember("")
 	}
+	all := task{kind: readInstances}
+	s.queue.begin(all)
 	if err := s.readInstances(ctx); err != nil {
 		return err
 	}
+	s.queue.done(all, false)
 	if err := s.readImages(ctx); err != nil {
 		return err
 	}
-	s.m.mended(task{kind: readInstances})
+	s.m.mended(all)
 	s.m.mended(task{kind: readImages})
 	s.synced = true
 	s.m.connected(socket, &s.server, s.queue)
@@ -96,10 +99,12 @@ func (s *session) announced(e *event) {
 			s.queue.add(task{readInstance, k})
 		}
 	case aboutProfile:
+		s.queue.again() // first: what is read to its end meanwhile is among those that use it
 		for _, k := range s.m.using(c) {
 			s.queue.add(task{readInstance, k})
 		}
 	case aboutProject:
+		s.queue.again()
 		for _, k := range s.m.within(c) {
 			s.queue.add(task{readInstance, k})
 		}
