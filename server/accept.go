@@ -46,12 +46,17 @@ func (l *loop) accept() (more bool) {
 	s := l.srv
 	defer l.deal()
 	defer func() {
+		l.backlog = more
 		if l.acceptMore = more && s.acceptFaulty(); l.acceptMore {
 			l.setTicking(true)
 		}
 	}()
 	limit := s.maxConnections()
-	for end := l.work + acceptWork; l.work < end; {
+	turn := acceptWork
+	if l.backlog {
+		turn = standingWork
+	}
+	for end := l.work + turn; l.work < end; {
 		if s.open.Load() >= limit {
 			l.pauseAccept(nil)
 			return false

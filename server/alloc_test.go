@@ -151,12 +151,13 @@ func TestDeliveriesDoNotAllocate(t *testing.T) {
 func TestShedDoesNotAllocate(t *testing.T) {
 	s := newStill(t)
 	var fds [2]int
+	v := &refusal{account: &s.l.srv.strangers, rate: 50} // half of them are answered
 	n := testing.AllocsPerRun(100, func() {
 		var err error
 		if fds, err = unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0); err != nil {
 			t.Fatal(err)
 		}
-		s.l.shed(fds[0], &refusal{account: &s.l.srv.strangers})
+		s.l.shed(fds[0], v)
 		_ = unix.Close(fds[1])
 	})
 	if n != 0 {

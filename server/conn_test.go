@@ -261,8 +261,9 @@ func TestHeldBytes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := r.dial("c1")
+			requests := strings.Repeat(request, 100_000)
 			_ = c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
-			_, _ = io.WriteString(c, strings.Repeat(request, 100_000))
+			_, _ = io.WriteString(c, requests)
 			eventually(t, "the socket is full", func() bool { return r.pending() == 1 })
 			l := r.srv.loops[0]
 			l.call(func() {

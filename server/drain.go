@@ -15,7 +15,7 @@ func (l *loop) stopAccepting() {
 		_ = l.poller.remove(l.listener)
 	}
 	_ = unix.Close(l.listener)
-	l.listener, l.acceptPaused, l.acceptMore = -1, false, false
+	l.listener, l.backlog, l.acceptPaused, l.acceptMore = -1, false, false, false
 }
 
 // drainAll gives every connection its last turn.

@@ -72,7 +72,7 @@ func (l *loop) letGo() {
 			_ = l.poller.remove(l.listener)
 		}
 		_ = unix.Close(l.listener)
-		l.listener, l.acceptPaused, l.acceptMore = -1, false, false
+		l.listener, l.backlog, l.acceptPaused, l.acceptMore = -1, false, false, false
 	}
 }
 

@@ -66,16 +66,17 @@ type loop struct {
 	turnEnd  int      // of work, at which the turn of a connection is over
 	quietAt  uint32   // tick of the last event of a container that is not busy
 	pass     int      // how much is done for the run queue before the poller is looked at again
-	crowded  bool     // so many connections are ready that those of busy containers come after the others
+	crowded  bool     // so many connections are ready, or wait to be accepted, that those of busy containers come after the others
 	turnOf   *conn    // the connection that is first in line
 	turnKind waitKind // in which line
 	turnLeft int      // requests
 	paid     *conn    // the connection whose request has had its token
 	refused  conn     // scratch, for one that is not looked at
 
-	listener     int // -1 unless this loop accepts
+	listener     int  // -1 unless this loop accepts
+	backlog      bool // the last turn of accepting ended before it was known whether the backlog had
 	acceptPaused bool
-	acceptMore   bool // after a fault, a turn of accepting ended before it was known whether the backlog had
+	acceptMore   bool // backlog, after a fault: it is over when the backlog is empty
 	nextLoop     int
 	handoff      [][]int // accepted fds by target loop
 	reserve      reserve
@@ -136,22 +137,40 @@ func (l *loop) run() error {
 
 // goAround serves what is ready, and then a pass of the run queue; with block it
 // waits until something is ready.
+//
+// What the containers share is served first: the backlog of the listener, which
+// is one for all and first come, first served, and the list of what is ready. Those
+// of busy containers are taken out of that list while they wait for their turn, so
+// that the poller tells of the others however many they are.
 func (l *loop) goAround(block bool) error {
 	events, err := l.poller.wait(block)
 	if err != nil {
 		return err
 	}
 	l.mark = l.clock()
-	l.work, l.pass = 0, max(passWork, len(events))
 	if len(l.blocked) > 0 && l.mark-l.retried >= retryTime {
 		l.retryBlocked()
 	}
-	l.crowded = len(events) > crowd && l.wheel.now-l.quietAt <= quietTicks
-	if len(events) > passWork {
+	l.planPass(len(events))
+	if l.backlog || len(events) > passWork {
 		l.dispatchQuiet(events)
+	}
+	if l.backlog {
+		l.dispatch(l.listener) // also where the backlog was just empty, and the poller tells nothing of it
 	}
 	l.dispatchAll(events)
 	return nil
+}
+
+// planPass decides how much is done for busy containers before the poller, which
+// tells of that many connections now, is looked at again.
+func (l *loop) planPass(ready int) {
+	l.work = 0
+	if l.backlog {
+		l.crowded, l.pass = true, standingPass
+		return
+	}
+	l.crowded, l.pass = ready > crowd && l.wheel.now-l.quietAt <= quietTicks, max(passWork, ready)
 }
 
 // dispatchAll serves the events that are left, and then a pass of the run queue.
@@ -201,6 +220,7 @@ func (l *loop) dispatch(fd int) {
 		l.onReadable(c)
 	case l.crowded:
 		l.wait(c, waitTurn, false)
+		l.watch(c, interestNone)
 	default:
 		l.onReadable(c)
 	}

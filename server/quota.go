@@ -63,7 +63,8 @@ type account struct {
 	sent   atomic.Uint64          // bytes
 	excess atomic.Pointer[excess] // nil: it never went beyond its quotas or read too slowly
 	look   *look                  // nil: nobody has looked at it; guarded by Server.looks
-	_      [32]byte
+	words  bucket                 // answers to connections that are refused unseen
+	_      [24]byte
 }
 
 // bucket is a token bucket as the time at which it is full again, on the clock of the server (the "generic cell rate algorithm" of
@@ -97,6 +98,10 @@ const (
 	// is one unit.
 	acceptWork = 16
 	adoptWork  = 3
+	// standingWork is how much is accepted in a turn while the backlog stands, and standingPass what is done for the run queue then, so that
+	// most of the time goes to the backlog: whoever connects waits for all that are in it.
+	standingWork = 32
+	standingPass = 4
 	// turnRequests is how many requests of a connection are answered when it is the first of those that wait for tokens.
 	turnRequests = 4
 	// workBytes is how many bytes of a request body count as a unit.
@@ -149,8 +154,9 @@ func (s *Server) accountOf(b *registry.Binding) *account {
 	return b.Attachment(func() any { return new(account) }).(*account)
 }
 
-// connectShare is how many requests the quota of requests has for each new connection, which costs six times as much CPU time as one.
-const connectShare = 4
+// connectShare is how many requests the quota of requests has for each new connection, which costs six times as much CPU time as one, and
+// keeps others waiting in the backlog besides.
+const connectShare = 8
 
 // minConnects is how many connections a second a container may make with any quota of requests.
 const minConnects = 16

@@ -52,7 +52,7 @@ func (m *manual) untilAnswered(client int, floods []int) uint64 {
 		if err != nil {
 			m.t.Fatal(err)
 		}
-		m.l.work, m.l.pass, m.l.crowded = 0, max(passWork, len(events)), len(events) > crowd
+		m.l.planPass(len(events))
 		if len(events) > passWork {
 			m.l.dispatchQuiet(events)
 		}

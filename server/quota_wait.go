@@ -166,14 +166,16 @@ func (l *loop) hold(c *conn) {
 }
 
 // dispatchQuiet serves the events that are not of busy containers, and takes
-// them out of the list.
+// them out of the list. A backlog that stands comes after them.
 func (l *loop) dispatchQuiet(events []unix.EpollEvent) {
 	for i := range events {
 		fd := int(events[i].Fd)
 		if fd < len(l.conns) && l.conns[fd] != nil && l.busy(l.conns[fd].group) {
 			continue
 		}
-		l.dispatch(fd)
+		if fd != l.listener || !l.backlog {
+			l.dispatch(fd)
+		}
 		events[i].Fd = -1
 	}
 }

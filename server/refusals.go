@@ -29,6 +29,7 @@ type refusal struct {
 	pid      int32
 	account  *account
 	limit    int64 // of connections of the account
+	rate     int64 // how many a second are told why
 	stranger bool  // it belongs to no container
 	until    time.Duration
 }
@@ -55,25 +56,30 @@ func (r *refusals) refused(fd int, now time.Duration) *refusal {
 
 // refuseAtOnce answers a new connection of process pid before it asks, because its container is at its limit, and remembers that.
 func (l *loop) refuseAtOnce(c *conn, pid int32, limit int64) {
-	a, stranger := c.group.account, c.group.binding == nil
+	a, rate, stranger := c.group.account, l.connectRate(c.group), c.group.binding == nil
 	l.countRefusal(a, registry.LimitConnections)
 	l.out = l.out[:0]
 	l.answerTurnedAway(c, stranger, versionPolicy{})
 	l.flush(c)
 	if pid > 0 {
-		l.srv.refusals.add(refusal{pid: pid, account: a, limit: limit, stranger: stranger}, l.mark)
+		l.srv.refusals.add(refusal{pid: pid, account: a, limit: limit, rate: rate, stranger: stranger}, l.mark)
 	}
 }
 
-// shed answers a connection that nobody has looked at like the one that was refused before it, and closes it.
+// shed closes a connection that nobody has looked at, like the one that was refused before it. As many a second as its container may make are
+// answered before that. The others are a flood, which may not be made cheaper for who sends it than for who is flooded: a flood of connects keeps
+// the backlog full, and everybody else waiting, once it takes longer to end them than to make them.
 func (l *loop) shed(fd int, v *refusal) {
+	defer closeNow(fd)
 	l.countRefusal(v.account, registry.LimitConnections)
 	l.stats.shed.Add(1)
+	if v.rate != registry.Unlimited && !v.account.words.take(int64(l.mark), v.rate) {
+		return
+	}
 	l.out = l.out[:0]
 	l.refused = conn{fd: int32(fd)}
 	l.answerTurnedAway(&l.refused, v.stranger, versionPolicy{})
 	v.account.requests.Add(1)
 	n, _ := writeNow(fd, l.out) // a new socket takes it, unless nobody is at its other end
 	l.countSent(v.account, n)
-	closeNow(fd)
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -77,6 +78,49 @@ func TestShed(t *testing.T) {
 		}
 		r.wantUnused("flood")
 	}
+}
+
+// TestShedWithoutAWord: of a flood that is refused unseen as many connections a second are answered as its container may make, and the others are
+// closed at once. Each is counted.
+func TestShedWithoutAWord(t *testing.T) {
+	r := shedding(t, 1, registry.Limits{registry.LimitConnections: 1, registry.LimitRequests: 1})
+	r.container("flood", nil)
+	held, _ := r.subscribe("flood", "")
+	var all, answered, silent int
+	flood := func() (word bool) {
+		before := r.shed()
+		c := r.dial("flood")
+		defer c.Close()
+		_, _ = c.Write([]byte("GET /1.0 HTTP/1.1\r\nHost: lxd\r\n\r\n")) // the connection may be over already
+		b, _ := io.ReadAll(c)
+		all++
+		if len(b) > 0 && !strings.HasPrefix(string(b), "HTTP/1.1 500 ") {
+			t.Fatalf("answered %q", b)
+		}
+		switch unseen := r.shed() > before; {
+		case unseen && len(b) > 0:
+			answered++
+		case unseen:
+			silent++
+		case len(b) == 0:
+			t.Fatal("one that was looked at got no answer")
+		}
+		return len(b) > 0
+	}
+	start := time.Now()
+	eventually(t, "one gets no answer", func() bool { return !flood() })
+	if took := time.Since(start); answered < minConnects || float64(answered) > minConnects*(1+took.Seconds())+1 {
+		t.Errorf("%d of those that were refused unseen in %v are answered; want %d a second", answered, took, minConnects)
+	}
+	eventually(t, "one is answered again", func() bool { before := answered; flood(); return answered > before })
+	if n := r.quotaRefused(registry.LimitConnections); n != uint64(all) {
+		t.Errorf("%d are counted as refused; want %d", n, all)
+	}
+	if silent == 0 || r.shed() != uint64(answered+silent) {
+		t.Errorf("%d are counted as refused unseen; want %d that are answered and %d that are not", r.shed(), answered, silent)
+	}
+	_ = held.Close()
+	r.wantUnused("flood")
 }
 
 // TestRefusalsAreForgotten: who was refused is looked at again after a moment, and a pid that is not known matches nobody.
@@ -216,9 +260,16 @@ func TestAcceptTurnIsBounded(t *testing.T) {
 		if l.open == open {
 			t.Fatalf("stopped after %d of %d", open, n)
 		}
-		if came := l.open - open; came > acceptWork/adoptWork+1 {
-			t.Fatalf("%d in one turn; want at most %d", came, acceptWork/adoptWork+1)
+		most := (acceptWork + adoptWork - 1) / adoptWork
+		if open > 0 { // more while it stands
+			most = (standingWork + adoptWork - 1) / adoptWork
+		}
+		if came := l.open - open; came > most {
+			t.Fatalf("%d in one turn; want at most %d", came, most)
 		}
 		open = l.open
+		if l.backlog != (open < n) {
+			t.Fatalf("the backlog stands after %d of %d: %v", open, n, l.backlog)
+		}
 	}
 }
