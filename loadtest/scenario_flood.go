@@ -81,6 +81,10 @@ func runFlood(r *run) ([]report.Result, error) {
 		r.opt.Rate = 10 * float64(r.fleet.Set.Len())
 	}
 	r.opt.Connections = r.fleet.Set.Len()
+	guests.HurrySelf(true)
+	defer guests.HurrySelf(false)
+	r.fleet.Set.Hurry(true)
+	defer r.fleet.Set.Hurry(false)
 	alone, calm, err := r.quietPhase("alone", nil)
 	if err != nil {
 		return nil, err

@@ -184,3 +184,56 @@ func TestTurnIsBounded(t *testing.T) {
 		t.Error("no answers")
 	}
 }
+
+// TestBacklogBeforeFloods: while the backlog stands, most of each pass goes to it, however many connections of busy containers are ready; those go
+// on, little at a time, and as before when it is empty.
+func TestBacklogBeforeFloods(t *testing.T) {
+	m := newManual(t, Options{})
+	for n := range 2 {
+		m.rig.container(numbered("quiet", n), nil)
+	}
+	floods := m.flooded(50, 8)
+	l := m.rig.accepting()
+	const connects = 200
+	var clients []*client
+	for n := range connects {
+		clients = append(clients, m.rig.dial(numbered("quiet", n/(connects/2))))
+	}
+	open, began := l.open, m.answered()
+	for passes := 1; l.open < open+connects; passes++ {
+		m.as = numbered("quiet", (l.open-open)/(connects/2))
+		before, had, stood := m.answered(), l.open, l.backlog
+		m.goAround(floods)
+		if !stood {
+			continue // it was found out in this pass
+		}
+		if n := m.answered() - before; n > standingPass+turnWork {
+			t.Fatalf("%d requests of floods were answered in a pass; want at most %d", n, standingPass+turnWork)
+		}
+		if n := l.open - had; n < standingWork/adoptWork && l.open < open+connects {
+			t.Fatalf("%d connections were accepted in a pass; want at least %d", n, standingWork/adoptWork)
+		}
+		if passes > connects {
+			t.Fatalf("%d of %d connections were accepted in %d passes", l.open-open, connects, passes)
+		}
+	}
+	if m.answered() == began {
+		t.Error("the floods stood still")
+	}
+	m.goAround(floods)
+	if l.backlog {
+		t.Error("the backlog stands when it is empty")
+	}
+	clear(m.got)
+	for range 400 {
+		m.goAround(floods)
+	}
+	for _, fd := range floods {
+		if m.got[fd] == 0 {
+			t.Fatal("a connection is forgotten after the backlog stood")
+		}
+	}
+	for _, c := range clients {
+		_ = c.Close()
+	}
+}

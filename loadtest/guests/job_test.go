@@ -257,3 +257,21 @@ func TestSplitCgroup(t *testing.T) {
 		t.Errorf("the cgroup is still there: %v", err)
 	}
 }
+
+// TestHurry: guests run first, and this process, until that is taken back.
+func TestHurry(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: to run before others takes CAP_SYS_NICE")
+	}
+	s := startSet(t, Options{Count: 2})
+	for _, hurry := range []bool{true, false} {
+		s.Hurry(hurry)
+		HurrySelf(hurry)
+		for _, pid := range []int{s.PID(0), s.PID(1), os.Getpid()} {
+			// The system call returns 20 less the niceness.
+			if n, err := unix.Getpriority(unix.PRIO_PROCESS, pid); err != nil || 20-n != niceness(hurry) {
+				t.Errorf("process %d has niceness %d; want %d (%v)", pid, 20-n, niceness(hurry), err)
+			}
+		}
+	}
+}

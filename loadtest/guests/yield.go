@@ -38,6 +38,40 @@ func (s *Set) Yield(yield bool) error {
 	return nil
 }
 
+// Niceness of [Set.Hurry] and of nobody in particular (setpriority(2)).
+const (
+	niceFirst  = -20
+	niceNormal = 0
+)
+
+// Hurry lets all guests run before everybody else who wants the CPU, the threads of the kernel that clean up after connections included, so
+// that what a guest waits for is the server; with false it takes that back. Without CAP_SYS_NICE it does nothing. The processes of jobs are
+// left alone.
+func (s *Set) Hurry(hurry bool) {
+	for i := range s.guests {
+		if pid := s.PID(i); pid != 0 {
+			_ = unix.Setpriority(unix.PRIO_PROCESS, pid, niceness(hurry))
+		}
+	}
+}
+
+// HurrySelf is Hurry for the threads of this process, and for those that they make later.
+func HurrySelf(hurry bool) {
+	tasks, _ := os.ReadDir("/proc/self/task")
+	for _, task := range tasks {
+		if tid, err := strconv.Atoi(task.Name()); err == nil {
+			_ = unix.Setpriority(unix.PRIO_PROCESS, tid, niceness(hurry))
+		}
+	}
+}
+
+func niceness(hurry bool) int {
+	if hurry {
+		return niceFirst
+	}
+	return niceNormal
+}
+
 // withChildren is a process with its children (proc_pid_task(5), "children"); none of it when it is 0.
 func withChildren(pid int) []int {
 	if pid == 0 {
