@@ -131,7 +131,7 @@ func (l *loop) feed(c *conn, data []byte) {
 
 // turn works through data, writes the answers and keeps what is incomplete.
 func (l *loop) turn(c *conn, data []byte) {
-	l.out, l.sent, l.turnEnd = l.out[:0], 0, l.work+turnWork
+	l.out, l.sent, l.turnEnd = l.out[:0], 0, l.work+min(turnWork, l.pass)
 	used := l.process(c, data)
 	if c.state == stateClosed {
 		return

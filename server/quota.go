@@ -79,7 +79,7 @@ const retryTime = 5 * time.Millisecond
 
 // Work is counted in units of a few microseconds: a request, a frame, or the like.
 const (
-	// turnWork is what is done for one connection before the others have their turn.
+	// turnWork is what is done for one connection before the others have their turn; less in a shorter pass.
 	turnWork = 16
 	// passWork is what is done at least for the groups of the run queue before the loop looks at the poller again (as much as there
 	// were events, so that to look costs little of it), and the number of ready connections above which those of busy containers come

@@ -78,6 +78,10 @@ func (l *loop) due(c *conn) {
 	case timerBody:
 		l.close(c, CloseBodyTimeout)
 	case timerIdle:
+		if l.waits(c) == waitTurn { // its next request has come, and it is we who keep it waiting
+			c.timer = timerNone
+			return
+		}
 		l.close(c, CloseIdleTimeout)
 	case timerWrite:
 		if c.state == stateClosing { // what it does not take is our close frame

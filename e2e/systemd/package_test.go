@@ -176,7 +176,8 @@ func TestDebThatCannotStart(t *testing.T) {
 	m.dpkg("--install", deb)
 	m.wantInstalled("failed|activating|inactive")
 	m.dropIn("")
-	m.run("systemctl", "restart", "devlxd.socket", "devlxd.service")
+	m.run("systemctl", "stop", "devlxd.socket", "devlxd.service") // and what it does by itself, which is to start the service again
+	m.run("systemctl", "start", "devlxd.socket", "devlxd.service")
 	pid := m.mainPID()
 	// A daemon that does not take part: it is not asked over its socket, but found to be silent.
 	if err := os.Rename(m.path("/run/devlxd/admin.sock"), m.path("/run/devlxd/hidden")); err != nil {
