@@ -421,3 +421,28 @@ func TestQueueModel(t *testing.T) {
 		}
 	})
 }
+
+// TestQueueBegin: what is read by somebody who did not take it is not given to others meanwhile, and once more afterwards, also where it was
+// announced before that or has to be read again.
+func TestQueueBegin(t *testing.T) {
+	all := task{kind: readInstances}
+	for what, announce := range map[string]func(q *queue){
+		"before": func(q *queue) { q.add(all); q.begin(all) },
+		"after":  func(q *queue) { q.begin(all); q.add(all) },
+		"again":  func(q *queue) { q.begin(all); q.again() },
+	} {
+		q := newQueue(func() int { return 0 }, time.Now)
+		announce(q)
+		if _, _, ok := q.take(); ok {
+			t.Errorf("announced %s: it is read twice at a time", what)
+		}
+		q.done(all, false)
+		if next, _, ok := q.take(); !ok || next != all {
+			t.Errorf("announced %s: it is not read again", what)
+		}
+		q.done(all, false)
+		if _, _, ok := q.take(); ok || q.len() != 0 {
+			t.Errorf("announced %s: %d are left", what, q.len())
+		}
+	}
+}

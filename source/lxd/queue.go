@@ -56,7 +56,7 @@ func (q *queue) add(t task) {
 func (q *queue) begin(t task) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.states[t] = &taskState{reading: true}
+	q.state(t).reading = true
 }
 
 // again has everything that is being read of instances read once more: what is announced may be about them, and it is known of none of them
@@ -71,12 +71,18 @@ func (q *queue) again() {
 	}
 }
 
-func (q *queue) put(t task, since time.Time) {
+// state is that of t, a new one if it has none.
+func (q *queue) state(t task) *taskState {
 	s := q.states[t]
 	if s == nil {
 		s = new(taskState)
 		q.states[t] = s
 	}
+	return s
+}
+
+func (q *queue) put(t task, since time.Time) {
+	s := q.state(t)
 	if s.waits {
 		return
 	}
