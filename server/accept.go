@@ -46,9 +46,8 @@ func (l *loop) accept() (more bool) {
 	s := l.srv
 	defer l.deal()
 	defer func() {
-		l.backlog = more
-		if l.acceptMore = more && s.acceptFaulty(); l.acceptMore {
-			l.setTicking(true)
+		if l.backlog = more; more {
+			l.setTicking(true) // where that was just its end, nothing else wakes a loop without connections to find out
 		}
 	}()
 	limit := s.maxConnections()

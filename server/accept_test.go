@@ -305,13 +305,16 @@ func TestFaultEndsWithTheBacklog(t *testing.T) {
 		if n := l.stats.accepted.Load(); n != turn || l.acceptPaused || !r.srv.faults.Active(fault.ConnectionLimit) {
 			t.Fatalf("%d loops: %d accepted, paused %v, fault %v; want a turn of %d and the fault", loops, n, l.acceptPaused, r.srv.faults.Active(fault.ConnectionLimit), turn)
 		}
+		if !l.ticking {
+			t.Fatalf("%d loops: nothing wakes the loop to find that the backlog is empty", loops)
+		}
 		eventually(t, "the fault is over", func() bool {
 			if err := l.goAround(false); err != nil {
 				t.Fatal(err)
 			}
 			return !r.srv.faults.Active(fault.ConnectionLimit)
 		})
-		if l.acceptMore {
+		if l.backlog {
 			t.Errorf("%d loops: more is expected in an empty backlog", loops)
 		}
 	}

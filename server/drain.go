@@ -11,11 +11,16 @@ func (l *loop) stopAccepting() {
 	}
 	for !l.acceptPaused && l.accept() {
 	}
+	l.closeListener()
+}
+
+// closeListener has the loop accept no more. The loop has a listener.
+func (l *loop) closeListener() {
 	if !l.acceptPaused {
 		_ = l.poller.remove(l.listener)
 	}
 	_ = unix.Close(l.listener)
-	l.listener, l.backlog, l.acceptPaused, l.acceptMore = -1, false, false, false
+	l.listener, l.backlog, l.acceptPaused = -1, false, false
 }
 
 // drainAll gives every connection its last turn.

@@ -3,7 +3,6 @@ package server
 import (
 	"errors"
 	"os"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -13,11 +12,6 @@ import (
 // acceptFaults are the conditions that are over when the backlog has been
 // emptied.
 var acceptFaults = [...]fault.Kind{fault.ConnectionLimit, fault.ProcessFiles, fault.SystemFiles, fault.Memory, fault.Accept}
-
-// acceptFaulty reports whether one of them holds.
-func (s *Server) acceptFaulty() bool {
-	return slices.ContainsFunc(acceptFaults[:], s.faults.Active)
-}
 
 // acceptFault is what an error of accept(2) says of the host; nil stands for the
 // connection limit.

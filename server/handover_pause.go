@@ -3,8 +3,6 @@ package server
 import (
 	"context"
 	"sync"
-
-	"golang.org/x/sys/unix"
 )
 
 // pause is a time in which no loop serves anybody.
@@ -68,11 +66,7 @@ func (l *loop) letGo() {
 		}
 	}
 	if l.listener >= 0 {
-		if !l.acceptPaused {
-			_ = l.poller.remove(l.listener)
-		}
-		_ = unix.Close(l.listener)
-		l.listener, l.backlog, l.acceptPaused, l.acceptMore = -1, false, false, false
+		l.closeListener()
 	}
 }
 

@@ -76,7 +76,6 @@ type loop struct {
 	listener     int  // -1 unless this loop accepts
 	backlog      bool // the last turn of accepting ended before it was known whether the backlog had
 	acceptPaused bool
-	acceptMore   bool // backlog, after a fault: it is over when the backlog is empty
 	nextLoop     int
 	handoff      [][]int // accepted fds by target loop
 	reserve      reserve
@@ -330,13 +329,10 @@ func (l *loop) onTick() {
 	}
 	l.retryBlocked()
 	l.measureLag()
-	switch {
-	case l.acceptPaused:
+	if l.acceptPaused {
 		l.resumeAccept()
-	case l.acceptMore:
-		l.accept() // where that was just the end, the poller does not tell that all is well again
 	}
-	if l.open == 0 && !l.acceptPaused && !l.acceptMore {
+	if l.open == 0 && !l.acceptPaused && !l.backlog {
 		l.setTicking(false)
 	}
 }
