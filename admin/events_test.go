@@ -31,7 +31,7 @@ func (f *fixture) subscribe(query string) *subscription {
 		f.Fatal(err)
 	}
 	f.Cleanup(func() { conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(60 * time.Second))
 	fmt.Fprintf(conn, "GET /1.0/containers/c1/events%s HTTP/1.1\r\nHost: devlxd\r\n\r\n", query)
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
@@ -210,7 +210,7 @@ func TestEventsStuckReader(t *testing.T) {
 // streams waits until the server has so many event streams.
 func (f *fixture) streams(want int) {
 	f.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(60 * time.Second)
 	for f.server.Streams() != want {
 		if time.Now().After(deadline) {
 			f.Fatalf("%d event streams; want %d", f.server.Streams(), want)
@@ -314,7 +314,7 @@ func TestShutdownIsBounded(t *testing.T) {
 	if err := f.server.Shutdown(ctx); err != context.DeadlineExceeded {
 		t.Errorf("Shutdown = %v; want %v", err, context.DeadlineExceeded)
 	}
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(60 * time.Second))
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err == nil && resp.StatusCode < 400 {
 		t.Errorf("request cut off by Shutdown was answered %s", resp.Status)

@@ -150,7 +150,7 @@ func TestImportCutShort(t *testing.T) {
 			if err := conn.(*net.UnixConn).CloseWrite(); err != nil {
 				t.Fatal(err)
 			}
-			_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+			_ = conn.SetDeadline(time.Now().Add(60 * time.Second))
 			answer, err := io.ReadAll(conn)
 			if err != nil || !strings.Contains(string(answer), "request body ended early: send it whole") {
 				t.Errorf("answer = %q, %v; want the early end named", answer, err)
@@ -169,7 +169,7 @@ func TestImportExpectContinue(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(60 * time.Second))
 	_, _ = io.WriteString(conn, "POST /1.0/images HTTP/1.1\r\nHost: x\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
 	interim := make([]byte, len("HTTP/1.1 100 Continue\r\n\r\n"))
 	if _, err := io.ReadFull(conn, interim); err != nil || !bytes.HasPrefix(interim, []byte("HTTP/1.1 100")) {

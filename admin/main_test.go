@@ -296,7 +296,7 @@ func (f *fixture) serve() {
 	served := make(chan error, 1)
 	go func() { served <- f.server.Serve(documented.Tap(ln, "socket")) }()
 	f.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 		defer cancel()
 		if err := f.server.Shutdown(ctx); err != nil {
 			f.Errorf("Shutdown: %v", err)
@@ -346,7 +346,7 @@ func (f *fixture) raw(request string) *http.Response {
 		f.Fatal(err)
 	}
 	f.Cleanup(func() { conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(60 * time.Second))
 	if _, err := io.WriteString(conn, request); err != nil {
 		f.Fatal(err)
 	}

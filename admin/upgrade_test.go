@@ -33,7 +33,7 @@ func (f *fixture) keep() *kept {
 		f.Fatal(err)
 	}
 	f.Cleanup(func() { conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(60 * time.Second))
 	return &kept{conn, f.T, bufio.NewReader(conn)}
 }
 
@@ -144,7 +144,7 @@ func TestRetire(t *testing.T) {
 	retired := make(chan struct{})
 	go func() {
 		defer close(retired)
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 		defer cancel()
 		f.server.Retire(ctx, next.socket)
 	}()

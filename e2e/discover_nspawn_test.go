@@ -87,7 +87,7 @@ func (r *nspawnRuntime) start(t *testing.T, name string) {
 	}
 	r.cmds[name] = cmd
 	t.Cleanup(func() { r.stop(t, name) })
-	for deadline := time.Now().Add(30 * time.Second); r.init(name) == ""; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); r.init(name) == ""; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			text, _ := os.ReadFile(out.Name())
 			t.Fatalf("%s does not start: %s", name, text)

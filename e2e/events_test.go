@@ -33,7 +33,7 @@ func background(t *testing.T, cmd func(context.Context) *sandbox.Cmd) *running {
 	if err := r.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(r.stderr.String(), "subscribed"); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); !strings.Contains(r.stderr.String(), "subscribed"); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the guest did not subscribe: %s", r.stderr.String())
 		}

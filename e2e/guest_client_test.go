@@ -39,7 +39,7 @@ type clientResult struct {
 
 // clientRole asks for everything with package guest: client FINGERPRINT.
 func clientRole(args []string) int {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
 	c := guestapi.New("")
 	var r clientResult
@@ -140,7 +140,7 @@ func TestGuestClientResumesBehindAnEvent(t *testing.T) {
 
 // clientEventsRole follows events with package guest and prints what came, and the last position: client-events SINCE N.
 func clientEventsRole(args []string) int {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
 	var list []string
 	var position string

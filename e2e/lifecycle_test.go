@@ -28,7 +28,7 @@ func (d *daemon) listed(name string) string {
 
 func (d *daemon) waitState(name, want string) {
 	d.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); d.listed(name) != want; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); d.listed(name) != want; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			d.t.Fatalf("container %s is %s, want %s", name, d.listed(name), want)
 		}
@@ -106,7 +106,7 @@ func TestImpostors(t *testing.T) {
 	d.Bound("victim", "user.secret=of-victim")
 	evil := d.Bound("evil", "user.secret=of-evil")
 	run := func(name string, change func(*sandbox.Cmd), argv ...string) answer {
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 		defer cancel()
 		cmd := evil.Command(ctx, argv...)
 		change(cmd)

@@ -52,7 +52,7 @@ func newFake(t *testing.T) (*fake, *guest.Client, context.Context) {
 	server := &http.Server{Handler: f}
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = server.Serve(ln) })
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	c := guest.New(f.socket)
 	t.Cleanup(func() {
 		cancel()

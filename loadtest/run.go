@@ -239,7 +239,7 @@ func (r *run) restart() (err error) {
 }
 
 // countersPatience is how long the server has for counting what it has written: it counts after it wrote.
-const countersPatience = time.Second
+const countersPatience = 5 * time.Second
 
 // counted is a counter of the server and what came in of it here.
 type counted struct {
@@ -257,7 +257,7 @@ func (r *run) counted() []counted {
 
 // readCounters reads the server's counters until none is behind what came in, or its time for that is over.
 func (r *run) readCounters() (map[string]float64, error) {
-	for end := time.Now().Add(countersPatience); ; time.Sleep(countersPatience / 20) {
+	for end := time.Now().Add(countersPatience); ; time.Sleep(countersPatience / 100) {
 		after, err := r.target.Counters(r.ctx)
 		behind := slices.ContainsFunc(r.counted(), func(c counted) bool { return after[c.name]-r.counters[c.name] < float64(c.ours) })
 		if err != nil || !behind || time.Now().After(end) {

@@ -384,7 +384,7 @@ func TestLotOfSuccessor(t *testing.T) {
 		limited(func() { put(old, fds) })
 		return old.total == files
 	}
-	for end := time.Now().Add(20 * time.Second); !fill(); time.Sleep(200 * time.Millisecond) {
+	for end := time.Now().Add(60 * time.Second); !fill(); time.Sleep(200 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Skipf("needs a user with few files in flight: of %d there is room for %d", files, old.total)
 		}

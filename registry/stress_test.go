@@ -15,7 +15,7 @@ import (
 )
 
 // patience is how long a test waits for what must come; only a failing test waits so long.
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 // reader follows one ring by the protocol of the package with several cursors, and checks that the events are a chain: the old value
 // of each is the value of the one before, so nothing is lost, doubled or out of order.

@@ -44,7 +44,7 @@ func TestDescriptorsOfGuests(t *testing.T) {
 			t.Fatalf("answer %+v", got)
 		}
 		// The pipe ends when the last copy in flight is closed.
-		if err := read.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		if err := read.SetReadDeadline(time.Now().Add(60 * time.Second)); err != nil {
 			t.Fatal(err)
 		}
 		if n, err := read.Read(make([]byte, 1)); n != 0 || os.IsTimeout(err) {

@@ -270,6 +270,7 @@ func TestTop(t *testing.T) {
 		t.Errorf("totals %+v, rates %+v", top.Totals, top.Rates)
 	}
 	r.dial("c3").get("/1.0")
+	eventually(t, "one connection is left", func() bool { return r.srv.Top(RankName, 1).Totals.Connections == 1 })
 	wantNames(t, "by connections", r.srv.Top(RankConnections, 2), "c3", "c0")
 	wantNames(t, "by name", r.srv.Top(RankName, 2), "c0", "c1")
 	for rank := range numRanks {

@@ -221,7 +221,7 @@ func (r received) Read(p []byte) (int, error) {
 }
 
 // patience bounds every wait for something that must come.
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 func (r *rig) dial(name string) *client {
 	r.t.Helper()

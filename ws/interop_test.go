@@ -112,7 +112,7 @@ func dialEcho(t *testing.T, ctx context.Context, options *websocket.DialOptions)
 
 // TestOtherClient talks to an independent implementation.
 func TestOtherClient(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
 	c, served, err := dialEcho(t, ctx, &websocket.DialOptions{CompressionMode: websocket.CompressionContextTakeover, Subprotocols: []string{"x"}})
 	if err != nil {
@@ -167,7 +167,7 @@ func TestOtherClient(t *testing.T) {
 }
 
 func TestOtherClientTooBig(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
 	c, served, err := dialEcho(t, ctx, &websocket.DialOptions{})
 	if err != nil {
@@ -186,7 +186,7 @@ func TestOtherClientTooBig(t *testing.T) {
 func TestOtherClientOrigin(t *testing.T) {
 	for origin, want := range map[string]*ws.HandshakeError{"http://lxd": nil, "http://other": ws.ErrOrigin} {
 		t.Run(origin, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 			defer cancel()
 			c, served, err := dialEcho(t, ctx, &websocket.DialOptions{HTTPHeader: http.Header{"Origin": {origin}}})
 			if (err == nil) != (want == nil) || want != nil && !strings.Contains(err.Error(), fmt.Sprint(want.Status)) {

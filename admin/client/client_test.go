@@ -102,7 +102,7 @@ func start(t *testing.T) *daemon {
 }
 
 func (d *daemon) shutdown(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
 	if err := d.server.Shutdown(ctx); err != nil {
 		t.Errorf("Shutdown: %v", err)
@@ -110,7 +110,7 @@ func (d *daemon) shutdown(t *testing.T) {
 }
 
 func context10s(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -387,7 +387,7 @@ func TestStrangers(t *testing.T) {
 			defer ln.Close()
 			done := make(chan struct{})
 			defer func() { <-done }()
-			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 			defer cancel()
 			go func() {
 				defer close(done)

@@ -22,7 +22,7 @@ func TestWatchdog(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if err := conn.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+	if err := conn.SetReadDeadline(time.Now().Add(60 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command("/proc/self/exe", "serve", "--run-dir", cfg.RunDir, "--state-dir", cfg.StateDir, "--metrics", "off")

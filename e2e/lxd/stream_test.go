@@ -194,4 +194,4 @@ func showEvents(events []event) string {
 }
 
 // patience bounds the wait for what happens by itself.
-const patience = 30 * time.Second
+const patience = 60 * time.Second

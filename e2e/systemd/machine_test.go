@@ -159,9 +159,9 @@ func (m *machine) await() error {
 
 const (
 	// bootTime bounds the boot, which takes a second or two.
-	bootTime = 30 * time.Second
+	bootTime = 120 * time.Second
 	// patience bounds every other wait for something that must come.
-	patience = 30 * time.Second
+	patience = 60 * time.Second
 )
 
 // try runs a command in the machine, as its root.

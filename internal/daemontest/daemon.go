@@ -19,8 +19,8 @@ import (
 const (
 	// startTime bounds the wait for a daemon that is to serve, and stopTime for one
 	// that is to end: five seconds are what it gives requests under way.
-	startTime = 20 * time.Second
-	stopTime  = 15 * time.Second
+	startTime = 60 * time.Second
+	stopTime  = 60 * time.Second
 )
 
 // Build builds devlxd in dir and returns its path.

@@ -206,7 +206,7 @@ func (d *Daemon) SetProfile(name string, change func(*Profile)) {
 }
 
 // execTime is how long an agent may take until it answers.
-const execTime = 30 * time.Second
+const execTime = 60 * time.Second
 
 // Exec has a second agent run in the container by the daemon's exec, as uid, and returns the path of its socket for [Instance.DialFrom].
 // Its parent is the daemon, and it is in a cgroup beside those of init. It ends with the test: a daemon that is told to end waits for it.

@@ -30,7 +30,7 @@ const (
 const exitSetup = 71
 
 // cgroupTime bounds the removal of cgroups whose processes were killed.
-const cgroupTime = 10 * time.Second
+const cgroupTime = 60 * time.Second
 
 // Main runs the tests in namespaces of their own and returns the exit code. prepare, unless nil, is called before, outside of
 // them and once, with a directory that is removed at the end (see [Dir]): for what needs the network, such as a build.

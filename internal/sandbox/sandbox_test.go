@@ -85,7 +85,7 @@ func listen(t *testing.T, dir string) *net.UnixListener {
 // accept takes a connection, answers, and returns who connected.
 func accept(t *testing.T, l *net.UnixListener, answer string) *unix.Ucred {
 	t.Helper()
-	if err := l.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := l.SetDeadline(time.Now().Add(60 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	c, err := l.AcceptUnix()
@@ -324,7 +324,7 @@ func startLines(t *testing.T, m *Cmd) func() string {
 	lines := bufio.NewScanner(r)
 	return func() string {
 		t.Helper()
-		if err := r.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		if err := r.SetReadDeadline(time.Now().Add(60 * time.Second)); err != nil {
 			t.Fatal(err)
 		}
 		if !lines.Scan() {
@@ -351,7 +351,7 @@ func TestOrphansAreReaped(t *testing.T) {
 	if _, err := c.Command(t.Context(), "sh", "-c", "kill -9 "+pid).Output(); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); status() != ""; {
+	for deadline := time.Now().Add(60 * time.Second); status() != ""; {
 		if time.Now().After(deadline) {
 			t.Fatalf("the orphan was not reaped: %s", status())
 		}

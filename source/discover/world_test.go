@@ -159,7 +159,7 @@ func ignoreExists(err error) error {
 // eventually waits for what the Discovery does by itself.
 func (w *world) eventually(what string, ok func() bool) {
 	w.t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(60 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
 			w.t.Fatalf("%s: it never came to that; bound: %v\n%s", what, w.keeper.pids(), w.logs.String())
 		}

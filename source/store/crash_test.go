@@ -188,7 +188,7 @@ func crashChild(dir string) {
 		fail(err)
 	}
 	rng := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), uint64(os.Getpid())))
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); {
 		op := state.next(rng)
 		line, err := json.Marshal(op)
 		if err != nil {
