@@ -79,6 +79,12 @@ func setupMain() int {
 		fail(ctl, step("pass the control socket on", err))
 		return exitSetup
 	}
+	// The signal for the caller's death is that of a thread, and that which was started with it need not be this one. A caller that has
+	// died already has closed the control socket.
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+		fail(ctl, step("ask for the signal at the caller's death", err))
+		return exitSetup
+	}
 	env := append(baseEnv(), stage{Stage: stageInit}.env())
 	err = syscall.Exec("/proc/self/exe", []string{"[init]"}, env)
 	fail(ctl, step("execute /proc/self/exe in the new root", err))

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -16,10 +17,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// The main goroutine keeps the main thread, so that what TestMain starts runs on another one.
+func init() { runtime.LockOSThread() }
+
 func TestMain(m *testing.M) {
-	Main(map[string]Role{
-		"facts": factsRole, "dial": dialRole, "hang": hangRole, "orphan": orphanRole, "code": codeRole, "enter": enterRole,
-	})
+	// On whichever thread: a program may have started goroutines before, and be moved.
+	returned := make(chan struct{})
+	go func() {
+		defer close(returned)
+		Main(map[string]Role{
+			"facts": factsRole, "dial": dialRole, "hang": hangRole, "orphan": orphanRole, "code": codeRole, "enter": enterRole,
+		})
+	}()
+	<-returned
 	// Or every process that ends waits a second where the race detector is on.
 	if err := os.Setenv("GORACE", "atexit_sleep_ms=0"); err != nil {
 		panic(err)
