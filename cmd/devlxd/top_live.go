@@ -20,6 +20,7 @@ const answerTime = 10 * time.Second
 // topAnswer is what came of a look at the daemon.
 type topAnswer struct {
 	top   admin.Top
+	limit int // of containers, that was asked for
 	err   error
 	panic any // of the goroutine that looked; the one that restores the terminal panics with it
 }
@@ -90,7 +91,7 @@ func (t *topScreen) ask(ctx context.Context) {
 	t.asking = true
 	by, limit := t.view.sort, t.wanted()
 	go func() {
-		var a topAnswer
+		a := topAnswer{limit: limit}
 		defer func() {
 			a.panic = recover()
 			t.answers <- a
@@ -123,7 +124,9 @@ func (t *topScreen) answered(ctx context.Context, a topAnswer) {
 	switch {
 	case a.err == nil:
 		t.view.top, t.view.err, t.heard = &a.top, "", time.Now()
-		t.view.offset = min(t.view.offset, max(len(a.top.Containers)-1, 0))
+		if known := len(a.top.Containers); known < a.limit { // there are no more; else it may have been scrolled further meanwhile
+			t.view.offset = min(t.view.offset, max(known-1, 0))
+		}
 	case t.view.top == nil:
 		t.view.err = oneLine(a.err)
 	default:
@@ -207,7 +210,11 @@ func (t *topScreen) scroll(to int) bool {
 	if t.view.top == nil {
 		return false
 	}
-	t.view.offset = max(min(to, t.view.top.Daemon.Containers-1, admin.MaxTop-1), 0)
+	last := min(t.view.top.Daemon.Containers, admin.MaxTop) - 1
+	if t.o.limit > 0 {
+		last = min(last, t.o.limit-1)
+	}
+	t.view.offset = max(min(to, last), 0)
 	return true
 }
 

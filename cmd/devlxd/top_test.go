@@ -128,3 +128,37 @@ func TestHealthError(t *testing.T) {
 		t.Errorf("%s", got)
 	}
 }
+
+// TestTopScroll: an answer to what was asked before the list was scrolled leaves it where it is; one that says that there are fewer
+// containers does not.
+func TestTopScroll(t *testing.T) {
+	look := func(containers, limit int) topAnswer {
+		a := topAnswer{limit: limit, top: admin.Top{Daemon: admin.TopDaemon{Containers: containers}}}
+		a.top.Containers = make([]admin.TopContainer, min(containers, limit))
+		return a
+	}
+	s := &topScreen{}
+	steps := []struct {
+		what string
+		do   func()
+		want int
+	}{
+		{"nothing is known yet", func() { s.scroll(1) }, 0},
+		{"the first answer", func() { s.answered(t.Context(), look(9, 2)) }, 0},
+		{"scrolled", func() { s.scroll(5) }, 5},
+		{"an answer of before", func() { s.answered(t.Context(), look(9, 2)) }, 5},
+		{"one of after", func() { s.answered(t.Context(), look(9, 7)) }, 5},
+		{"to the end", func() { s.scroll(99) }, 8},
+		{"containers have gone", func() { s.answered(t.Context(), look(3, 10)) }, 2},
+		{"above the first", func() { s.scroll(-1) }, 0},
+		{"with a limit", func() {
+			s.o.limit = 2
+			s.scroll(99)
+		}, 1},
+	}
+	for _, step := range steps {
+		if step.do(); s.view.offset != step.want {
+			t.Fatalf("%s: %d containers are scrolled out; want %d", step.what, s.view.offset, step.want)
+		}
+	}
+}
