@@ -56,7 +56,7 @@ func (s Scenario) plan() (do func(*run) ([]report.Result, error), needs target.F
 	case Image:
 		return runImage, target.Images
 	case Flood:
-		return runFlood, target.Identity
+		return runFlood, 0
 	case Identity:
 		return runIdentity, target.Identity | target.Lifecycle
 	case Soak:

@@ -70,6 +70,7 @@ What is printed is the median of the rounds.
 	p := cmd.Flags()
 	p.IntVar(&f.opt.Connections, "connections", 0, "connections of all containers (default: one each)")
 	p.IntVar(&f.opt.Pipeline, "pipeline", 0, "requests under way on a connection of the scenario request (default: 1, and then 16)")
+	f.bindFlood(cmd)
 	p.StringSliceVar(&targets, "targets", []string{targetDevlxd, "nethttp", "plain", "fasthttp", "gnet", "limit"}, "of "+strings.Join(targetNames(), ", "))
 	p.StringSliceVar(&scenarios, "scenarios", []string{"request", "connect", "bootstorm", "idle", "fanout"}, "what is done")
 	p.IntVar(&rounds, "rounds", 3, "how often")
@@ -92,6 +93,12 @@ func compare(ctx context.Context, f *flags, targets, scenarios []string, rounds 
 	}
 	if rounds < 1 || rounds%2 == 0 {
 		return usagef("--rounds is %d: give an odd number, whose middle one is taken", rounds)
+	}
+	if slices.Contains(scenarios, string(loadtest.Flood)) {
+		if len(scenarios) > 1 {
+			return usagef("--scenarios has flood and others: compare flood by itself, because the quotas of devlxd hold in it alone")
+		}
+		f.opt.Scenario = loadtest.Flood
 	}
 	plans, err := comparePlans(f.opt, scenarios)
 	if err != nil {
@@ -148,7 +155,7 @@ func comparePlans(base loadtest.Options, scenarios []string) ([]loadtest.Options
 // openNamed starts or finds one target.
 func (s *session) openNamed(ctx context.Context, name string) (target.Target, error) {
 	if path, ok := otherBuild(name); ok {
-		d, err := target.StartDevlxd(ctx, target.Options{Binary: path})
+		d, err := s.startDevlxd(ctx, path)
 		if err != nil {
 			return nil, err
 		}
@@ -156,7 +163,7 @@ func (s *session) openNamed(ctx context.Context, name string) (target.Target, er
 	}
 	switch name {
 	case targetDevlxd:
-		return target.StartDevlxd(ctx, target.Options{Binary: s.flags.devlxd})
+		return s.startDevlxd(ctx, s.flags.devlxd)
 	case targetSocket:
 		if s.flags.socket == "" {
 			return nil, usagef("the target %s needs --socket", targetSocket)

@@ -65,16 +65,25 @@ func (f *flags) bindAttack(cmd *cobra.Command) {
 		cmd.Flag("duration").Usage = "how long (default 5m0s)"
 		return
 	case loadtest.Flood:
-		p.IntVar(&o.Flood.Containers, "flooding", 0, "containers that flood, beside the quiet ones (default 50)")
 		p.Float64Var(&o.Flood.MaxRatio, "max-ratio", 0, "fail when p99 of the quiet ones is more times as long as alone (default: any will do)")
 	case loadtest.Soak:
-		p.IntVar(&o.Flood.Containers, "flooding", 0, "containers that flood in bursts, beside the others (default 3)")
 		p.DurationVar(&o.Soak.Sample, "sample", 0, "from one flood and one look at the server to the next (default: 10s, or a twelfth of the duration)")
 		p.BoolVar(&o.Soak.Upgrade, "upgrade", false, "have the server hand over to a new process once a minute in the first half of the run, if it can")
 		p.Int64Var(&o.ImageSize, "image-size", 0, "bytes of the image (default 4 MiB)")
 		p.Float64Var(&o.EventRate, "event-rate", 0, "events a second (default 20)")
 		cmd.Flag("duration").Usage = "how long (default 30m0s)"
 	}
+	f.bindFlood(cmd)
+}
+
+// bindFlood adds the flags that say who floods, and how.
+func (f *flags) bindFlood(cmd *cobra.Command) {
+	p, o := cmd.Flags(), &f.opt
+	flooding := "containers that flood, beside the quiet ones (default 50)"
+	if o.Scenario == loadtest.Soak {
+		flooding = "containers that flood in bursts, beside the others (default 3)"
+	}
+	p.IntVar(&o.Flood.Containers, "flooding", 0, flooding)
 	p.StringVar(&o.Flood.Mix, "mix", "", "what a flood is made of: some of pipeline, connect, subscribe, half (default all)")
 	p.IntVar(&o.Flood.Connections, "flood-connections", 0, "that a flooding container holds for each part of the mix (default 80)")
 	p.IntVar(&o.Flood.Pipeline, "flood-pipeline", 0, "requests that a flooding container sends at once (default 16)")

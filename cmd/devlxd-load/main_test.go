@@ -264,6 +264,28 @@ func TestCompare(t *testing.T) {
 	}
 }
 
+// TestCompareFlood floods two servers, of which devlxd has its quotas.
+func TestCompareFlood(t *testing.T) {
+	needRoot(t)
+	var c report.Comparison
+	load(t, &c, "compare", "--targets", "devlxd,limit", "--scenarios", "flood", "--mix", "pipeline", "--flooding", "2", "--flood-connections", "40",
+		"--rounds", "1", "--containers", "10", "--duration", "1s", "--warmup", "100ms")
+	answers := make(map[string]float64)
+	for _, r := range c.Results {
+		if !r.OK() {
+			t.Errorf("%s: %+v", r.Target, r)
+		}
+		for _, v := range r.Values {
+			if v.Name == "answers that the flood read" {
+				answers[r.Target] = v.Value
+			}
+		}
+	}
+	if len(c.Results) != 4 || answers["devlxd"] > 2*2000 || answers["limit"] <= answers["devlxd"] {
+		t.Errorf("answers of the flood a second: %v, in %d results", answers, len(c.Results))
+	}
+}
+
 // TestScale takes two points of each curve.
 func TestScale(t *testing.T) {
 	needRoot(t)
@@ -302,7 +324,7 @@ func TestUsage(t *testing.T) {
 		{"compare", "--targets", "apache"}, {"compare", "--scenarios", "dance"}, {"compare", "--rounds", "2"}, {"idle", "--servers", "2", "--pin"},
 		{"flood", "--mix", "dance", "--devlxd", devlxdBinary}, {"soak", "--containers", "3", "--devlxd", devlxdBinary},
 		{"soak", "--duration", "1s", "--sample", "1s", "--devlxd", devlxdBinary}, {"identity", "--rate", "1", "--devlxd", devlxdBinary},
-		{"compare", "--scenarios", "soak"}, {"identity", "--connections", "5"},
+		{"compare", "--scenarios", "soak"}, {"compare", "--scenarios", "flood,request"}, {"identity", "--connections", "5"},
 	} {
 		if code := execute(context.Background(), args); code != exitUsage {
 			t.Errorf("devlxd-load %s: exit code %d; want %d", strings.Join(args, " "), code, exitUsage)

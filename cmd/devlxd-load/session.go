@@ -168,8 +168,12 @@ func (s *session) open(ctx context.Context) (target.Target, error) {
 	case f.socket != "":
 		return target.FindSocket(f.socket)
 	}
-	// What a flood meets are the quotas.
-	return target.StartDevlxd(ctx, target.Options{Binary: f.devlxd, Quotas: f.opt.Scenario == loadtest.Flood})
+	return s.startDevlxd(ctx, f.devlxd)
+}
+
+// startDevlxd starts a build of this project. What a flood meets are the quotas.
+func (s *session) startDevlxd(ctx context.Context, binary string) (target.Target, error) {
+	return target.StartDevlxd(ctx, target.Options{Binary: binary, Quotas: s.flags.opt.Scenario == loadtest.Flood})
 }
 
 // rename gives guests in a daemon's containers the names of those.
