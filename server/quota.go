@@ -115,6 +115,15 @@ func (l *loop) busy(g *group) bool { return g.recent(l.wheel.now) > busyWork }
 // one over the ticks, and soon is none when it ends.
 func (g *group) recent(now uint32) uint32 { return min(g.spent, 4*busyWork) >> (now - g.window) }
 
+// ask counts a request that the container has answered or waits for, at tick now.
+func (g *group) ask(now uint32) {
+	if g.window != now {
+		g.spent = g.recent(now)
+		g.window = now
+	}
+	g.spent++
+}
+
 // take takes a token; false when there is none. now may be behind that of an earlier call.
 func (b *bucket) take(now, rate int64) bool {
 	interval := max(second/rate, 1)
@@ -194,11 +203,7 @@ func (l *loop) takeConnect(c *conn) bool {
 // takeToken lets c have a request answered now, or makes it wait in line behind the other connections of its container.
 func (l *loop) takeToken(c *conn) bool {
 	g := c.group
-	if g.window != l.wheel.now {
-		g.spent = g.recent(l.wheel.now)
-		g.window = l.wheel.now
-	}
-	g.spent++
+	g.ask(l.wheel.now)
 	rate := l.limit(g, registry.LimitRequests)
 	if rate == registry.Unlimited || l.draining || l.paid == c {
 		l.paid = nil
@@ -211,11 +216,33 @@ func (l *loop) takeToken(c *conn) bool {
 	return false
 }
 
-// mayRead lets c be read from. While its container is at its limit of bytes, one connection at a time is read from, so that what is
-// incomplete gets complete; event streams are, because nothing that is read from them stays.
+// mayRead lets c be read from, or makes it wait. Event streams are read from in any case, because nothing of that stays.
 func (l *loop) mayRead(c *conn) bool {
+	return c.state > stateBody || l.draining || l.mayHold(c) && l.mayAsk(c)
+}
+
+// mayAsk lets the next request of c be read if there is a token for it. Otherwise it stays in the socket, where it costs the server nothing. The end
+// of what the client sends is for nobody to wait for.
+func (l *loop) mayAsk(c *conn) bool {
 	g := c.group
-	if g.account.bytes.Load() < l.limit(g, registry.LimitBytes) || c.state > stateBody || l.draining {
+	if c.state != stateHead || c.in != nil || c.claim != 0 && l.claims.list[c.claim].turnedAway {
+		return true
+	}
+	first := g.waiting == nil || g.waiting.lines[waitRequests].first == 0 || l.turnOf == c && l.turnKind == waitRequests
+	if first && l.available(g, waitRequests) || !unreadNow(int(c.fd)) {
+		return true
+	}
+	g.ask(l.wheel.now)
+	l.wait(c, waitRequests, false)
+	l.hold(c)
+	return false
+}
+
+// mayHold lets c have more bytes held for it. While its container is at its limit of bytes, one connection at a time is read from, so that
+// what is incomplete gets complete.
+func (l *loop) mayHold(c *conn) bool {
+	g := c.group
+	if g.account.bytes.Load() < l.limit(g, registry.LimitBytes) {
 		return true
 	}
 	if g.through == nil {

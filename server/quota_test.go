@@ -79,6 +79,53 @@ func TestRequestsWait(t *testing.T) {
 	r.wantUnused("c1")
 }
 
+// TestRequestsWaitUnread: while there is no token, requests wait in their sockets, where they cost the server nothing, and a client that has
+// nothing to say any more is not kept waiting.
+func TestRequestsWaitUnread(t *testing.T) {
+	r := newRig(t, Options{Loops: 1, Limits: registry.Limits{registry.LimitRequests: 1}, IdleTimeout: tick, HeaderTimeout: tick})
+	r.container("c1", map[string]string{"user.a": "1"})
+	clients := make([]*client, 20) // takes 20 seconds
+	for i := range clients {
+		clients[i] = r.dial("c1")
+		clients[i].send(getKey("user.a"))
+	}
+	waiting, held := 0, 0
+	l := r.srv.loops[0]
+	look := func() {
+		waiting, held = 0, 0
+		for _, c := range l.conns {
+			if c != nil && l.waits(c) == waitRequests {
+				waiting++
+				held += len(c.in)
+			}
+		}
+	}
+	eventually(t, "most of them wait", func() bool {
+		return l.call(look) && waiting > len(clients)/2
+	})
+	if held != 0 {
+		t.Errorf("%d bytes of them are held", held)
+	}
+	done := r.dial("c1")
+	_ = done.Close()
+	eventually(t, "one without a request has ended", func() bool { return r.closed(CloseClient) == 1 })
+	if n := r.requests(routeConfigKey, 200); n > uint64(len(clients)/2) {
+		t.Errorf("it has waited for the answers of %d others", n)
+	}
+	half := r.dial("c1") // says that nothing comes behind its request
+	half.send(getKey("user.a"))
+	if err := half.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	r.set("c1", "limits.devlxd.requests", "unlimited")
+	for i, c := range append(clients, half) {
+		if a := c.answer("GET"); a.status != 200 {
+			t.Errorf("client %d: %q", i, a.raw())
+		}
+	}
+	r.wantUnused("c1")
+}
+
 // TestRequestsWaitTheirTurn: while a container waits for tokens its connections are served in turn, so that one of them cannot take all.
 func TestRequestsWaitTheirTurn(t *testing.T) {
 	r := limited(t, 1, map[registry.Limit]int64{registry.LimitRequests: 2})
@@ -113,10 +160,13 @@ func TestWaitingConnectionEnds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := limited(t, 1, map[registry.Limit]int64{registry.LimitRequests: 1})
 			b := r.container("c1", map[string]string{"user.a": "1"})
-			c := r.dial("c1")
-			c.send(strings.Repeat(getKey("user.a"), 3))
-			eventually(t, "it waits", func() bool { return r.quotaWaits(registry.LimitRequests) > 0 })
-			end(r, c)
+			many, one := r.dial("c1"), r.dial("c1")
+			many.send(strings.Repeat(getKey("user.a"), 3))
+			eventually(t, "what was read waits", func() bool { return r.quotaWaits(registry.LimitRequests) > 0 })
+			one.send(getKey("user.a"))
+			eventually(t, "what was not read waits", func() bool { return r.quotaWaits(registry.LimitRequests) > 1 })
+			end(r, many)
+			end(r, one)
 			eventually(t, "it is gone", func() bool { return r.srv.Connections() == 0 })
 			if a := r.srv.accountOf(b); a.bytes.Load() != 0 || a.connections.Load() != 0 {
 				t.Errorf("left: %d bytes, %d connections", a.bytes.Load(), a.connections.Load())

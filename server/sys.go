@@ -30,6 +30,13 @@ func readNow(fd int, b []byte) (int, error) {
 	return int(n), nil
 }
 
+// unreadNow reports whether something is left to read in a non-blocking socket.
+func unreadNow(fd int) bool {
+	var b [1]byte
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_PEEK, 0, 0)
+	return errno == 0 && n > 0
+}
+
 // writeNow is send(2) to a non-blocking socket, which raises no SIGPIPE; b is not empty.
 func writeNow(fd int, b []byte) (int, error) {
 	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_NOSIGNAL, 0, 0)
