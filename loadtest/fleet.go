@@ -1,14 +1,21 @@
 package loadtest
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"devlxd/loadtest/guests"
 	"devlxd/loadtest/target"
 )
+
+// settleStep is how often is looked whether connections of before are over.
+const settleStep = 10 * time.Millisecond
 
 // Fleet is the emulated containers of a run, and what each must be answered.
 type Fleet struct {
@@ -30,6 +37,27 @@ func NewFleet(set *guests.Set, size int) *Fleet {
 		f.wants = append(f.wants, want{status: 200, body: secret(i, f.size)})
 	}
 	return f
+}
+
+// settle waits for the connections that an earlier run has asked for and that a slow server has not let in, and closes them.
+func (f *Fleet) settle(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, setupTime)
+	defer cancel()
+	for {
+		err := f.Set.Receive(func(c guests.Conn) {
+			if c.FD >= 0 {
+				_ = unix.Close(c.FD)
+			}
+		})
+		if err != nil || !f.Set.Busy() {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("connections to another server are still under way: %w", ctx.Err())
+		case <-time.After(settleStep):
+		}
+	}
 }
 
 // Rename gives the guests the names that a daemon knows them by.

@@ -61,6 +61,9 @@ func Run(ctx context.Context, t target.Target, fleet *Fleet, o Options, progress
 	if err != nil {
 		return nil, err
 	}
+	if err := fleet.settle(ctx); err != nil {
+		return nil, err
+	}
 	if err := fleet.Set.SetSocket(t.Socket()); err != nil {
 		return nil, err
 	}

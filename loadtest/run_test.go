@@ -3,10 +3,13 @@ package loadtest
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"devlxd/loadtest/guests"
 	"devlxd/loadtest/report"
@@ -124,6 +127,44 @@ func TestOpenLoop(t *testing.T) {
 	}
 	if late < 0.1 {
 		t.Errorf("%.1f %% of the requests were late; want more than 10 %%", late*100)
+	}
+}
+
+// TestAfterUnfinished: a run waits for the connections that an earlier one has left under way, to a server that accepts late.
+func TestAfterUnfinished(t *testing.T) {
+	fleet := newFleet(t, 1)
+	path := filepath.Join(t.TempDir(), "sock")
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	const connects = 5
+	if err := errors.Join(unix.Bind(fd, &unix.SockaddrUnix{Name: path}), unix.Listen(fd, 1), os.Chmod(path, 0o666),
+		os.Chmod(filepath.Dir(path), 0o755), os.Chmod(filepath.Dir(filepath.Dir(path)), 0o755),
+		fleet.Set.SetSocket(path), fleet.Set.Connect(0, connects)); err != nil {
+		t.Fatal(err)
+	}
+	accepted := make(chan error)
+	go func() {
+		time.Sleep(100 * time.Millisecond)
+		for range connects {
+			nfd, _, err := unix.Accept(fd)
+			if err != nil {
+				accepted <- err
+				return
+			}
+			_ = unix.Close(nfd)
+		}
+		accepted <- nil
+	}()
+	for _, r := range runAgainst(t, fleet, faultNone, Options{Scenario: Request}) {
+		if !r.OK() {
+			t.Errorf("errors = %v %v", r.ByKind, r.Examples)
+		}
+	}
+	if err := <-accepted; err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -165,7 +165,7 @@ func (s *Server) accountOf(b *registry.Binding) *account {
 
 // connectShare is how many requests the quota of requests has for each new connection, which costs six times as much CPU time as one, and
 // keeps others waiting in the backlog besides.
-const connectShare = 8
+const connectShare = 16
 
 // minConnects is how many connections a second a container may make with any quota of requests.
 const minConnects = 16

@@ -10,7 +10,7 @@ import (
 const (
 	// refusalTime is for how long a process is refused like its last connection was. It is short, so that a container is looked at again
 	// soon, and so that no other process has the pid by then.
-	refusalTime = 50 * time.Millisecond
+	refusalTime = 200 * time.Millisecond
 	// refusalSlots is a power of two.
 	refusalSlots = 1024
 )

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 
@@ -107,5 +108,9 @@ func (r *Rival) Restart(context.Context) error { return ErrUnsupported }
 
 // Close implements Target: the end of its input is the rival's sign to end.
 func (r *Rival) Close() error {
-	return errors.Join(r.control.Close(), r.proc.await(), r.dir.remove())
+	err := r.control.Close()
+	if errors.Is(err, os.ErrClosed) { // it has ended by itself
+		err = nil
+	}
+	return errors.Join(err, r.proc.await(), r.dir.remove())
 }
