@@ -181,6 +181,9 @@ func (q *quiet) values() {
 		name string
 		h    *latencies
 	}{{"on kept connections", q.onKept}, {"on new connections", q.onNew}, {"late by the load generator itself", q.late}} {
+		if v.h.TotalCount() == 0 {
+			continue // none was answered
+		}
 		q.value(v.name+", p50", "us", v.h.at(50))
 		q.value(v.name+", p99", "us", v.h.at(99))
 	}

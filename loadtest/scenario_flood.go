@@ -203,7 +203,7 @@ func (q *quiet) compare(alone *quiet, result *report.Result) float64 {
 		{"of all", q.all, alone.all},
 	} {
 		for _, p := range []float64{50, 99} {
-			if base := k.none.at(p); base > 0 {
+			if base := k.none.at(p); base > 0 && k.with.TotalCount() > 0 {
 				ratio = k.with.at(p) / base
 				result.Values = append(result.Values, report.Value{
 					Name: fmt.Sprintf("p%.0f %s, times that without the flood", p, k.name), Unit: "x", Value: ratio,
