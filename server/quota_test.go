@@ -82,7 +82,7 @@ func TestRequestsWait(t *testing.T) {
 // TestRequestsWaitUnread: while there is no token, requests wait in their sockets, where they cost the server nothing, and a client that has
 // nothing to say any more is not kept waiting.
 func TestRequestsWaitUnread(t *testing.T) {
-	r := newRig(t, Options{Loops: 1, Limits: registry.Limits{registry.LimitRequests: 1}, IdleTimeout: tick, HeaderTimeout: tick})
+	r := limited(t, 1, map[registry.Limit]int64{registry.LimitRequests: 1})
 	r.container("c1", map[string]string{"user.a": "1"})
 	clients := make([]*client, 20) // takes 20 seconds
 	for i := range clients {
