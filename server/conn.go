@@ -226,7 +226,7 @@ func (l *loop) processHead(c *conn, data []byte) int {
 	}
 	c.parser.Reset()
 	c.timer = timerNone
-	if c.claim != 0 && l.claims.list[c.claim].turnedAway {
+	if l.turnedAway(c) {
 		l.answerTurnedAway(c, c.group.binding == nil, policyOf(req))
 		return n
 	}

@@ -93,18 +93,6 @@ func (k *kernelRig) start(name string) *peertest.Proc {
 	return p
 }
 
-// identified is how many connections were looked at, which may be after they were accepted.
-func (k *kernelRig) identified() (n uint64) {
-	for _, l := range k.srv.loops {
-		for path := range l.stats.identified {
-			for reject := range l.stats.identified[path] {
-				n += l.stats.identified[path][reject].Load()
-			}
-		}
-	}
-	return n
-}
-
 // whoAmI asks on a connection for the name of the container.
 func whoAmI(c peertest.Conn) string {
 	status, body := c.HTTP(getKey("user.name"))
@@ -125,7 +113,7 @@ func TestConnectionKeepsItsContainer(t *testing.T) {
 	if got := whoAmI(kept); got != "first" {
 		t.Fatalf("before: %s", got)
 	}
-	eventually(t, "both are identified", func() bool { return k.identified() == 2 })
+	eventually(t, "both are identified", func() bool { return k.sum("devlxd_identifications_total") == 2 })
 	second.Spec.Cgroup.Move(p.PID) // by the host's root, who is believed
 	for range 3 {
 		if got := whoAmI(kept); got != "first" {

@@ -225,11 +225,10 @@ func (l *loop) mayRead(c *conn) bool {
 // of what the client sends is for nobody to wait for.
 func (l *loop) mayAsk(c *conn) bool {
 	g := c.group
-	if c.state != stateHead || c.in != nil || c.claim != 0 && l.claims.list[c.claim].turnedAway {
+	if c.state != stateHead || c.in != nil || l.turnedAway(c) {
 		return true
 	}
-	first := g.waiting == nil || g.waiting.lines[waitRequests].first == 0 || l.turnOf == c && l.turnKind == waitRequests
-	if first && l.available(g, waitRequests) || !unreadNow(int(c.fd)) {
+	if l.isFirst(c, waitRequests) && l.available(g, waitRequests) || !unreadNow(int(c.fd)) {
 		return true
 	}
 	g.ask(l.wheel.now)

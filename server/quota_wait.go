@@ -125,6 +125,9 @@ func (l *loop) dequeue(g *group, n uint32) {
 	g.waiting.n--
 }
 
+// turnedAway reports whether c is beyond the limit of connections, and its request is to be answered 500.
+func (l *loop) turnedAway(c *conn) bool { return c.claim != 0 && l.claims.list[c.claim].turnedAway }
+
 // wait puts c in line. With again, what it holds is worked on before more is read.
 func (l *loop) wait(c *conn, kind waitKind, again bool) {
 	k := l.claims.of(c)
@@ -200,17 +203,25 @@ func (l *loop) writable(c *conn) {
 	}
 }
 
-// mayGoFirst reports whether nobody of the container is before c in the line for kind, or c is the one whose turn it is.
+// stands reports whether connections of g stand in the line for kind.
+func (g *group) stands(kind waitKind) bool {
+	return g.waiting != nil && g.waiting.lines[kind].first != 0
+}
+
+// isFirst reports whether nobody of the container is before c in the line for kind, or c is the one whose turn it is.
+func (l *loop) isFirst(c *conn, kind waitKind) bool {
+	return !c.group.stands(kind) || l.turnOf == c && l.turnKind == kind
+}
+
+// mayGoFirst is isFirst for one that goes then, which takes one of the requests of its turn.
 func (l *loop) mayGoFirst(c *conn, kind waitKind) bool {
-	g := c.group
-	if g.waiting == nil || g.waiting.lines[kind].first == 0 {
-		return true
-	}
-	if l.turnOf != c || l.turnKind != kind {
+	if !l.isFirst(c, kind) {
 		return false
 	}
-	if l.turnLeft--; l.turnLeft <= 0 {
-		l.turnOf = nil // then the next in line
+	if c.group.stands(kind) {
+		if l.turnLeft--; l.turnLeft <= 0 {
+			l.turnOf = nil // then the next in line
+		}
 	}
 	return true
 }
