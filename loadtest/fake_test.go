@@ -66,15 +66,24 @@ type home struct {
 	value string
 }
 
-func newFake(t *testing.T, f fault) *fake {
+// guestDir makes a directory that guests can enter. It is removed with the test.
+func guestDir(t *testing.T) string {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "dxf-")
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	return dir
+}
+
+func newFake(t *testing.T, f fault) *fake {
+	dir := guestDir(t)
 	s := &fake{t: t, fault: f, values: make(map[int]string), pids: make(map[string]int), homes: make(map[string]home), subs: make(map[int][]net.Conn)}
+	var err error
 	if s.ln, err = net.Listen("unix", filepath.Join(dir, "sock")); err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +105,6 @@ func newFake(t *testing.T, f fault) *fake {
 		for _, h := range s.homes {
 			_ = h.ns.Close()
 		}
-		_ = os.RemoveAll(dir)
 	})
 	return s
 }

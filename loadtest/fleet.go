@@ -3,6 +3,7 @@ package loadtest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -39,8 +40,9 @@ func NewFleet(set *guests.Set, size int) *Fleet {
 	return f
 }
 
-// settle waits for the connections that an earlier run has asked for and that a slow server has not let in, and closes them.
-func (f *Fleet) settle(ctx context.Context) error {
+// turnTo has the guests connect to a socket from here on. It waits for the connections that an earlier run has asked for and that a slow server
+// has not let in, and closes them.
+func (f *Fleet) turnTo(ctx context.Context, socket string) error {
 	ctx, cancel := context.WithTimeout(ctx, setupTime)
 	defer cancel()
 	for {
@@ -49,7 +51,10 @@ func (f *Fleet) settle(ctx context.Context) error {
 				_ = unix.Close(c.FD)
 			}
 		})
-		if err != nil || !f.Set.Busy() {
+		if err == nil {
+			err = f.Set.SetSocket(socket)
+		}
+		if !errors.Is(err, guests.ErrBusy) {
 			return err
 		}
 		select {

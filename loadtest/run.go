@@ -61,10 +61,7 @@ func Run(ctx context.Context, t target.Target, fleet *Fleet, o Options, progress
 	if err != nil {
 		return nil, err
 	}
-	if err := fleet.settle(ctx); err != nil {
-		return nil, err
-	}
-	if err := fleet.Set.SetSocket(t.Socket()); err != nil {
+	if err := fleet.turnTo(ctx, t.Socket()); err != nil {
 		return nil, err
 	}
 	fleet.same = !t.Features().Has(target.Identity)

@@ -109,9 +109,6 @@ func (s *Set) Connect(i, n int) error {
 	return s.memory.command(i, g.seq, n)
 }
 
-// Busy reports whether connections that were asked for are not all received.
-func (s *Set) Busy() bool { return s.in.busy > 0 }
-
 // FD returns a descriptor that is readable while Receive has something to do, for the caller's epoll, level-triggered. It is
 // closed by Close.
 func (s *Set) FD() int { return s.epoll }
