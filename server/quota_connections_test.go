@@ -108,10 +108,8 @@ func TestTurnedAwayAreFew(t *testing.T) {
 		for range maxTurnedAway + 10 {
 			silent = append(silent, r.dial("c1"))
 		}
-		eventually(t, "the rest is answered at once", func() bool { return r.closed(CloseQuota) == 10 })
-		if n := r.srv.Connections(); n != 2+maxTurnedAway {
-			t.Errorf("%d connections; want %d", n, 2+maxTurnedAway)
-		}
+		r.wantClosed(CloseQuota, 10) // the rest is answered at once
+		eventually(t, "they are gone", func() bool { return r.srv.Connections() == 2+maxTurnedAway })
 		said := 0
 		for _, c := range silent {
 			if c.ended() {
