@@ -99,10 +99,12 @@ type manual struct {
 	as  string
 	one bool        // fill sends a single request
 	got map[int]int // bytes of answers that goAround has read, by client
+
+	requests, answers []byte // of fill and drain, which are called for each client after each turn
 }
 
 func newManual(t *testing.T, o Options) *manual {
-	m := &manual{t: t, got: make(map[int]int)}
+	m := &manual{t: t, got: make(map[int]int), requests: []byte(strings.Repeat(getKey("user.a"), 500)), answers: make([]byte, 64<<10)}
 	o.Loops, o.HeaderTimeout, o.IdleTimeout = 1, time.Hour, time.Hour
 	o.Now = newFakeClock().Now // ticks come when the test says so, however slow the machine is
 	m.rig = newIdleRig(t, o)
@@ -134,9 +136,8 @@ func (m *manual) fill(fd int) {
 		_, _ = unix.Write(fd, []byte(getKey("user.a")))
 		return
 	}
-	requests := []byte(strings.Repeat(getKey("user.a"), 500))
 	for {
-		if _, err := unix.Write(fd, requests); err != nil {
+		if _, err := unix.Write(fd, m.requests); err != nil {
 			return
 		}
 	}
@@ -144,9 +145,8 @@ func (m *manual) fill(fd int) {
 
 // drain reads what has come, and returns how many bytes it was.
 func (m *manual) drain(fd int) (total int) {
-	var b [64 << 10]byte
 	for {
-		n, err := unix.Read(fd, b[:])
+		n, err := unix.Read(fd, m.answers)
 		if err != nil || n == 0 {
 			return total
 		}

@@ -122,6 +122,7 @@ func TestRequestsWaitUnread(t *testing.T) {
 		if a := c.answer("GET"); a.status != 200 {
 			t.Errorf("client %d: %q", i, a.raw())
 		}
+		_ = c.Close()
 	}
 	r.wantUnused("c1")
 }
