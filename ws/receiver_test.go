@@ -17,7 +17,8 @@ type tester interface {
 
 // receiver feeds a decoder as a connection does: it keeps what ErrPartial
 // leaves over, and notes what came and what a server must answer. It checks the
-// promises of Next at every call.
+// promises of Next at every call. What is called for each byte of the cases does
+// without tb.Helper, which would cost more than the decoder.
 type receiver struct {
 	tb      tester
 	d       ws.Decoder
@@ -34,7 +35,6 @@ type receiver struct {
 
 // write is one read of the connection: p is copied and then decoded.
 func (r *receiver) write(p []byte) {
-	r.tb.Helper()
 	if r.inPlace {
 		r.pending = append(r.pending, p...)
 	} else {
@@ -73,7 +73,6 @@ func (r *receiver) write(p []byte) {
 
 // piece notes what one call of Next found.
 func (r *receiver) piece(p ws.Piece) {
-	r.tb.Helper()
 	if p.Op.IsControl() {
 		if !p.First || !p.Last {
 			r.tb.Fatalf("control frame %v is not whole: %+v", p.Op, p)
@@ -119,7 +118,6 @@ func (r *receiver) control(p ws.Piece) {
 
 // end notes why Next stopped.
 func (r *receiver) end(err error) {
-	r.tb.Helper()
 	var fault *ws.CloseError
 	if ended := r.err != nil && r.err != ws.ErrPartial; ended && err != r.err {
 		r.tb.Fatalf("Next = %v after %v; want the same again", err, r.err)
