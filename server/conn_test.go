@@ -289,18 +289,16 @@ func TestHeldBytes(t *testing.T) {
 func TestTurns(t *testing.T) {
 	r := newRig(t, Options{Loops: 1})
 	r.container("c1", map[string]string{"user.big": strings.Repeat("b", 1<<20), "user.small": "x"})
-	stop := make(chan struct{})
+	var floods []*client
 	done := make(chan int64)
 	for range 2 {
 		c := r.dial("c1")
+		floods = append(floods, c)
 		go func() {
+			requests := strings.Repeat(getKey("user.big"), 100)
 			for {
-				select {
-				case <-stop:
-					_ = c.Close()
+				if _, err := io.WriteString(c, requests); err != nil {
 					return
-				default:
-					_, _ = io.WriteString(c, strings.Repeat(getKey("user.big"), 100))
 				}
 			}
 		}()
@@ -310,10 +308,12 @@ func TestTurns(t *testing.T) {
 		}()
 	}
 	other := r.dial("c1")
-	for range 10 {
+	for range 200 {
 		other.get("/1.0/config/user.small")
 	}
-	close(stop)
+	for _, c := range floods {
+		_ = c.Close()
+	}
 	if total := <-done + <-done; total < 1<<20 {
 		t.Errorf("the flood got %d bytes", total)
 	}
