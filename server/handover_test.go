@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"strings"
 	"sync"
@@ -11,96 +10,7 @@ import (
 	"time"
 
 	"devlxd/internal/fdpass"
-	"devlxd/registry"
 )
-
-// link is the connection between two processes, in one.
-func link(t testing.TB) (old, successor *fdpass.Conn) {
-	t.Helper()
-	old, f, err := fdpass.Pair()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if successor, err = fdpass.New(f); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = old.Close()
-		_ = successor.Close()
-	})
-	return old, successor
-}
-
-// successor is a server with the same containers that does not listen yet.
-func (r *rig) successor(o Options) *rig {
-	r.t.Helper()
-	if r.clock != nil {
-		o.Now = r.clock.Now
-	}
-	next := newIdleRig(r.t, o)
-	next.clock = r.clock
-	next.srv.Start()
-	for _, c := range r.reg.Containers() { // in the order of their names, which is that of their identities
-		next.container(c.Name(), configOf(c))
-	}
-	for _, image := range r.reg.Images() {
-		if err := next.reg.PutImage(*image); err != nil {
-			r.t.Fatal(err)
-		}
-	}
-	return next
-}
-
-func configOf(c *registry.Container) map[string]string {
-	config := make(map[string]string)
-	for _, e := range c.Snapshot().Config() {
-		config[e.Key] = string(e.Value())
-	}
-	return config
-}
-
-// send sends everything and pauses the server.
-func (r *rig) send(conn *fdpass.Conn) (*Handover, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	h := r.srv.NewHandover(conn)
-	if err := h.SendRings(ctx); err != nil {
-		return h, err
-	}
-	if err := h.Pause(ctx); err != nil {
-		return h, err
-	}
-	return h, h.SendConnections(ctx)
-}
-
-// handOver makes next serve everything that r has served.
-func (r *rig) handOver(next *rig) {
-	r.t.Helper()
-	old, successor := link(r.t)
-	received := make(chan error, 1)
-	var taken *Takeover
-	go func() {
-		var err error
-		taken, err = next.srv.TakeOver(successor)
-		received <- err
-	}()
-	h, err := r.send(old)
-	if err := errors.Join(err, <-received); err != nil {
-		r.t.Fatal(err)
-	}
-	h.Finish()
-	if err := taken.Commit(); err != nil {
-		r.t.Fatal(err)
-	}
-	taken.Close() // does nothing any more
-	if r.srv.Connections() != 0 || r.srv.Subscribers() != 0 {
-		r.t.Errorf("%d connections and %d subscribers stay behind", r.srv.Connections(), r.srv.Subscribers())
-	}
-	next.path = r.path
-	if err := r.shutdown(patience); err != nil {
-		r.t.Errorf("Shutdown = %v", err)
-	}
-}
 
 const longValue = 3 << 20
 
@@ -261,95 +171,6 @@ func TestHandOver(t *testing.T) {
 				t.Errorf("a new connection: %q", a.raw())
 			}
 		})
-	}
-}
-
-// TestHandOverOfEvents: each subscriber gets each event once and in order, whether it came before, was pending or comes after, and positions stay
-// good. Twice, so that what was taken over can be handed over.
-func TestHandOverOfEvents(t *testing.T) {
-	const ring = 64 << 20 // holds all events
-	r := newRig(t, Options{Loops: 2, RingBytes: ring})
-	r.container("c1", nil)
-	r.container("c2", nil)
-	const each = 40
-	big := strings.Repeat("x", 20<<10)
-	publish := func(r *rig, from int) {
-		for n := from; n < from+each; n++ {
-			r.set("c1", "user.n", fmt.Sprintf("%d %s", n, big))
-		}
-	}
-	fast, a := r.subscribe("c1", "?position=true")
-	epoch, _, _ := strings.Cut(a.fields.Get("Devlxd-Position"), ".")
-	slow, _ := r.subscribe("c1", "?type=config")
-	other, _ := r.subscribe("c2", "")
-	stream := r.dial("c1")
-	stream.send("GET /1.0/events HTTP/1.1\r\nHost: a\r\n\r\n")
-	stream.answer("GET")
-	want := func(what, event string, n int) {
-		t.Helper()
-		if !strings.Contains(event, fmt.Sprintf(`"value":"%d x`, n)) {
-			t.Fatalf("%s: event %d is %.120q", what, n, event)
-		}
-	}
-	read := func(from int) {
-		t.Helper()
-		for n := from; n < from+each; n++ {
-			event := fast.event()
-			want("the fast one", event, n)
-			if at := fmt.Sprintf(`"position":"%s.%d"`, epoch, n+1); !strings.Contains(event, at) {
-				t.Fatalf("event %d lacks %s", n, at)
-			}
-			line, err := stream.r.ReadString('\n')
-			if err != nil {
-				t.Fatal(err)
-			}
-			want("the stream", line, n)
-		}
-	}
-	for round := range 3 {
-		publish(r, round*each)
-		read(round * each)
-		if round < 2 {
-			next := r.successor(Options{Loops: 1 + round, RingBytes: ring})
-			r.handOver(next)
-			r = next
-		}
-	}
-	for n := range 3 * each {
-		want("the slow one", slow.event(), n)
-	}
-	again, _ := r.subscribe("c1", fmt.Sprintf("?since=%s.%d", epoch, each))
-	for n := each; n < 3*each; n++ {
-		want("the one that resumed", again.event(), n)
-	}
-	r.set("c2", "user.other", "1")
-	if event := other.event(); !strings.Contains(event, "user.other") {
-		t.Errorf("the other container got %s", event)
-	}
-	if n := r.srv.Subscribers(); n != 5 {
-		t.Errorf("%d subscribers; want 5", n)
-	}
-	if n := r.totalLost(); n != 0 {
-		t.Errorf("%d events were lost", n)
-	}
-}
-
-// TestHandOverOfOverrun: a subscriber that was too slow before is told after, once.
-func TestHandOverOfOverrun(t *testing.T) {
-	r := newRig(t, Options{Loops: 1, RingEvents: 4})
-	r.container("c1", nil)
-	c, _ := r.subscribe("c1", "")
-	big := strings.Repeat("x", 100<<10)
-	for n := 0; r.pending() == 0; n++ {
-		r.set("c1", "user.n", fmt.Sprintf("%d %s", n, big))
-	}
-	next := r.successor(Options{Loops: 1, RingEvents: 4})
-	r.handOver(next)
-	for n := range 8 {
-		next.set("c1", "user.n", fmt.Sprintf("after %d", n))
-	}
-	if code, text := c.closeFrame(); code != 1013 {
-		t.Errorf("closed with %d %q", code, text)
 	}
 }
 
