@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // Checker holds exchanges against a document, and remembers what of it was
@@ -15,6 +17,7 @@ import (
 type Checker struct {
 	dialects  []string
 	documents map[string]*document // by dialect
+	tapped    atomic.Int64         // connections of taps that are open
 
 	mu       sync.Mutex
 	unseen   map[string]bool // labels of what is documented; true: still not seen
@@ -245,6 +248,18 @@ func (c *Checker) fail(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.failures = append(c.failures, err)
+}
+
+// Settle waits until every connection of a tap is closed, and so checked.
+//
+// Errors: [ErrOpen] after that time.
+func (c *Checker) Settle(patience time.Duration) error {
+	for deadline := time.Now().Add(patience); c.tapped.Load() > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%w: %d after %v", ErrOpen, c.tapped.Load(), patience)
+		}
+	}
+	return nil
 }
 
 // Failures returns, once, what recorders and taps have found.

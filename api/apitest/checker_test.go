@@ -2,10 +2,14 @@ package apitest
 
 import (
 	"errors"
+	"io"
 	"maps"
+	"net"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"devlxd/api"
 )
@@ -151,6 +155,50 @@ func TestRecorder(t *testing.T) {
 		if failures := c.Failures(); len(failures) != tc.failures {
 			t.Errorf("%q answered %q: %v; want %d failures", tc.sent, tc.received, failures, tc.failures)
 		}
+	}
+}
+
+// TestSettle: an answer counts although its connection is closed long after the client has read it.
+func TestSettle(t *testing.T) {
+	ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := guestChecker(t)
+	tap := c.Tap(ln, "document")
+	defer tap.Close()
+	client, err := net.Dial("unix", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	server, err := tap.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := len(c.Unseen(nil))
+	if _, err := io.WriteString(client, "GET / HTTP/1.1\r\nHost: lxd\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := server.Read(make([]byte, 100)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(server, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 8\r\n\r\n[\"/1.0\"]"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Settle(time.Millisecond); !errors.Is(err, ErrOpen) {
+		t.Errorf("settled with an open connection: %v", err)
+	}
+	go func() {
+		time.Sleep(20 * time.Millisecond)
+		server.Close()
+		server.Close()
+	}()
+	if err := c.Settle(time.Minute); err != nil {
+		t.Error(err)
+	}
+	if left, failures := len(c.Unseen(nil)), c.Failures(); left != all-1 || failures != nil {
+		t.Errorf("%d are left of %d; failures %v", left, all, failures)
 	}
 }
 

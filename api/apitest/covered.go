@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"time"
 )
 
 // Covered is a test binary of which every documented answer has to be seen. It
@@ -20,6 +21,10 @@ type Covered struct {
 // reported. Without root, which some tests need, nothing has to be seen.
 func (c Covered) Run() int {
 	code := c.M.Run()
+	if err := c.Checker.Settle(time.Minute); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
 	for _, err := range c.Checker.Failures() {
 		fmt.Fprintln(os.Stderr, "not documented:", err)
 		code = max(code, 1)

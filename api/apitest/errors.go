@@ -21,3 +21,6 @@ var (
 	// ErrRequest: the server took what is not documented.
 	ErrRequest = errors.New("request is not as documented, but was answered well")
 )
+
+// ErrOpen of [Checker.Settle]: connections of a tap are not closed.
+var ErrOpen = errors.New("connections of a tap are still open: close the clients and the server")

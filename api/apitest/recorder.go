@@ -153,7 +153,8 @@ func messages(frames []byte) (list [][]byte) {
 }
 
 // Tap returns a listener of which every connection is recorded until it is
-// closed. The dialect is that of the server.
+// closed. The dialect is that of the server. A server may close one after it
+// has sent the answer, and even after its own end: see [Checker.Settle].
 func (c *Checker) Tap(ln net.Listener, dialect string) net.Listener {
 	return &tap{Listener: ln, checker: c, dialect: dialect}
 }
@@ -170,13 +171,16 @@ func (t *tap) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &tapped{Conn: inner, recorder: t.checker.Record(t.dialect)}, nil
+	t.checker.tapped.Add(1)
+	return &tapped{Conn: inner, recorder: t.checker.Record(t.dialect), checker: t.checker}, nil
 }
 
 // tapped is the server's end of a connection.
 type tapped struct {
 	net.Conn
 	recorder *Recorder
+	checker  *Checker
+	closed   sync.Once
 }
 
 // SyscallConn implements syscall.Conn, so that the server can ask who its peer is.
@@ -204,6 +208,9 @@ func (c *tapped) Write(p []byte) (int, error) {
 
 // Close implements net.Conn.
 func (c *tapped) Close() error {
-	c.recorder.End()
+	c.closed.Do(func() {
+		c.recorder.End()
+		c.checker.tapped.Add(-1)
+	})
 	return c.Conn.Close()
 }
