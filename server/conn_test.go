@@ -284,41 +284,6 @@ func TestHeldBytes(t *testing.T) {
 	}
 }
 
-// TestTurns: a client whose socket is never full does not keep the loop for
-// itself.
-func TestTurns(t *testing.T) {
-	r := newRig(t, Options{Loops: 1})
-	r.container("c1", map[string]string{"user.big": strings.Repeat("b", 1<<20), "user.small": "x"})
-	var floods []*client
-	done := make(chan int64)
-	for range 2 {
-		c := r.dial("c1")
-		floods = append(floods, c)
-		go func() {
-			requests := strings.Repeat(getKey("user.big"), 100)
-			for {
-				if _, err := io.WriteString(c, requests); err != nil {
-					return
-				}
-			}
-		}()
-		go func() {
-			n, _ := io.Copy(io.Discard, c)
-			done <- n
-		}()
-	}
-	other := r.dial("c1")
-	for range 200 {
-		other.get("/1.0/config/user.small")
-	}
-	for _, c := range floods {
-		_ = c.Close()
-	}
-	if total := <-done + <-done; total < 1<<20 {
-		t.Errorf("the flood got %d bytes", total)
-	}
-}
-
 // TestAbort: resets at any moment leave nothing behind.
 func TestAbort(t *testing.T) {
 	r := newRig(t, Options{Loops: 2})

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -182,6 +183,38 @@ func TestTurnIsBounded(t *testing.T) {
 	}
 	if m.drain(fd) == 0 {
 		t.Error("no answers")
+	}
+}
+
+// TestTurnBytes: a client whose socket is never full does not keep the loop for itself with large answers.
+func TestTurnBytes(t *testing.T) {
+	m := newManual(t, Options{})
+	const value, requests, most = 100 << 10, 32, 1 << 20
+	m.rig.container("c1", map[string]string{"user.a": strings.Repeat("a", value)})
+	fd := m.connect("c1")
+	for _, c := range m.l.conns {
+		if c == nil {
+			continue
+		}
+		if err := unix.SetsockoptInt(int(c.fd), unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 4*requests*value); err != nil {
+			t.Skipf("SO_SNDBUFFORCE: %v; it needs CAP_NET_ADMIN", err)
+		}
+	}
+	if _, err := unix.Write(fd, []byte(strings.Repeat(getKey("user.a"), requests))); err != nil {
+		t.Fatal(err)
+	}
+	for total := 0; total < requests*value; {
+		if err := m.l.goAround(false); err != nil {
+			t.Fatal(err)
+		}
+		n := m.drain(fd)
+		if n == 0 || n > most {
+			t.Fatalf("%d bytes after %d in one turn; want at most %d", n, total, most)
+		}
+		total += n
+	}
+	if n := m.answered(); n != requests {
+		t.Errorf("%d answers; want %d", n, requests)
 	}
 }
 
