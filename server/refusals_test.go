@@ -179,8 +179,9 @@ func TestConnectsWait(t *testing.T) {
 			t.Errorf("another container is answered %q", a.raw())
 		}
 		answered := r.requests(routeConfigKey, 200)
-		if took := time.Since(start); answered > minConnects+2 && took < 500*time.Millisecond {
-			t.Errorf("%d are answered after %v; want %d", answered, took, minConnects+1)
+		dialled := time.Since(start)
+		if most := minConnects*(1+dialled.Seconds()) + 2; float64(answered) > most {
+			t.Errorf("%d are answered after %v; want at most %.0f", answered, dialled, most)
 		}
 		for i, c := range all {
 			if a := c.answer("GET"); a.status != 200 || a.body != "1" {
@@ -190,8 +191,8 @@ func TestConnectsWait(t *testing.T) {
 		if took := time.Since(start); took < 900*time.Millisecond {
 			t.Errorf("%d connections of %d a second took %v; want the time of those that do not come at once", len(all), minConnects, took)
 		}
-		if r.quotaWaits(registry.LimitRequests) < minConnects/2 {
-			t.Errorf("%d waits are counted", r.quotaWaits(registry.LimitRequests))
+		if r.quotaWaits(registry.LimitRequests) == 0 && dialled < time.Second/2 {
+			t.Error("no waits are counted")
 		}
 		_ = other.Close()
 		r.wantUnused("c1")
