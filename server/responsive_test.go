@@ -28,7 +28,7 @@ func TestResponsive(t *testing.T) {
 	if err := r.srv.Responsive(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if err := r.shutdown(2 * time.Second); err != nil {
+	if err := r.shutdown(patience); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.srv.Responsive(t.Context()); !errors.Is(err, ErrClosed) {
