@@ -68,12 +68,11 @@ func (r *rig) send(conn *fdpass.Conn) (*Handover, error) {
 	return h, h.SendConnections(ctx)
 }
 
-// handOver makes next serve everything that r has served.
-func (r *rig) handOver(next *rig) {
+// offer sends everything that r serves to next, which has it but does not go on with it yet.
+func (r *rig) offer(next *rig) (h *Handover, taken *Takeover) {
 	r.t.Helper()
 	old, successor := link(r.t)
 	received := make(chan error, 1)
-	var taken *Takeover
 	go func() {
 		var err error
 		taken, err = next.srv.TakeOver(successor)
@@ -83,6 +82,13 @@ func (r *rig) handOver(next *rig) {
 	if err := errors.Join(err, <-received); err != nil {
 		r.t.Fatal(err)
 	}
+	return h, taken
+}
+
+// handOver makes next serve everything that r has served.
+func (r *rig) handOver(next *rig) {
+	r.t.Helper()
+	h, taken := r.offer(next)
 	h.Finish()
 	if err := taken.Commit(); err != nil {
 		r.t.Fatal(err)

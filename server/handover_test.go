@@ -182,19 +182,7 @@ func TestHandOverResumes(t *testing.T) {
 	idle := r.dial("c1")
 	idle.get("/1.0")
 	r.settle("it waits", func(c *conn) bool { return c.timer == timerIdle })
-	old, successor := link(t)
-	next := r.successor(Options{Loops: 1})
-	received := make(chan error, 1)
-	var taken *Takeover
-	go func() {
-		var err error
-		taken, err = next.srv.TakeOver(successor)
-		received <- err
-	}()
-	h, err := r.send(old)
-	if err := errors.Join(err, <-received); err != nil {
-		t.Fatal(err)
-	}
+	h, taken := r.offer(r.successor(Options{Loops: 1}))
 	r.clock.advance(time.Hour)
 	idle.send("GET /1.0/config/user.a HTTP/1.1\r\nHost: lxd\r\n\r\n")
 	taken.Close()
