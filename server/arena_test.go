@@ -96,7 +96,7 @@ func (s *scriptReader) request() string { return scriptRequests[s.byte()%len(scr
 // run plays one script, and then checks that nothing of it is left.
 func (a *arena) run(t *testing.T, script []byte) {
 	a.t = t
-	before := ownDescriptors(t)
+	before := openFiles(t)
 	a.b = a.dial("b")
 	a.conns, a.current = nil, nil
 	a.next()
@@ -110,7 +110,7 @@ func (a *arena) run(t *testing.T, script []byte) {
 	}
 	_ = a.b.Close()
 	eventually(t, "no connection left", func() bool { return a.srv.Connections() == 0 && a.srv.Subscribers() == 0 })
-	eventually(t, "no descriptor left", func() bool { return ownDescriptors(t) <= before })
+	eventually(t, "no descriptor left", func() bool { return openFiles(t) <= before })
 	for _, line := range a.log.errors() {
 		t.Errorf("the server logged: %s", line)
 	}

@@ -41,12 +41,12 @@ func TestBoundContainersTakeNoDescriptors(t *testing.T) {
 	if err := set.SetSocket(k.path); err != nil {
 		t.Fatal(err)
 	}
-	before := ownDescriptors(t)
+	before := openFiles(t)
 	bindings := make([]*registry.Binding, count)
 	for i := range bindings {
 		bindings[i] = k.bind(fmt.Sprint("c", i), source.BindRequest{PID: set.PID(i)})
 	}
-	if grown := ownDescriptors(t) - before; grown > int(k.srv.budget.watch) {
+	if grown := openFiles(t) - before; grown > int(k.srv.budget.watch) {
 		t.Errorf("%d containers take %d descriptors; the budget has %d", count, grown, k.srv.budget.watch)
 	}
 	for _, i := range []int{0, 1, count / 2, count - 1} {
@@ -64,7 +64,7 @@ func TestBoundContainersTakeNoDescriptors(t *testing.T) {
 	if slices.ContainsFunc(bindings[count-10:], (*registry.Binding).Dead) {
 		t.Error("a binding is dead whose container runs")
 	}
-	if grown := ownDescriptors(t) - before; grown > int(k.srv.budget.watch) {
+	if grown := openFiles(t) - before; grown > int(k.srv.budget.watch) {
 		t.Errorf("%d descriptors more than before", grown)
 	}
 	k.askAsGuest(set, count-1)
@@ -104,15 +104,6 @@ func (k *kernelRig) askAsGuest(set *guests.Set, i int) {
 	if a := c.get("/1.0/config/user.name"); a.body != fmt.Sprint("c", i) {
 		k.t.Errorf("guest %d is answered %q", i, a.raw())
 	}
-}
-
-func ownDescriptors(t *testing.T) int {
-	t.Helper()
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(entries)
 }
 
 // TestBinderForFoundContainers: who finds a container knows its cgroup, may say no at the last moment, and is told of its end.

@@ -101,6 +101,7 @@ func TestHalfRequestsAreBounded(t *testing.T) {
 	eventually(t, "all connections are closed", func() bool { return r.srv.Connections() == 0 })
 }
 
+// openFiles counts the descriptors of this process.
 func openFiles(t *testing.T) int {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")

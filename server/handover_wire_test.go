@@ -114,15 +114,6 @@ func duplicate(t *testing.T, m fdpass.Message) fdpass.Message {
 	return m
 }
 
-// openDescriptors counts those of this process.
-func openDescriptors() int {
-	open, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		panic(err)
-	}
-	return len(open)
-}
-
 // TestHandoverTruncated: a message that lacks any part of its end is refused, and leaves no descriptor open.
 func TestHandoverTruncated(t *testing.T) {
 	all := messages(t)
@@ -132,7 +123,7 @@ func TestHandoverTruncated(t *testing.T) {
 		step := max(1, len(all[i].Body)/100)
 		for end := 0; end < len(all[i].Body); end += step {
 			taken := &Takeover{srv: r.srv, listener: -1, bindings: make([]*registry.Binding, 1)}
-			before := openDescriptors()
+			before := openFiles(t)
 			m := duplicate(t, all[i])
 			m.Body = m.Body[:end]
 			if err := taken.take(&m); !errors.Is(err, ErrHandoverState) {
@@ -140,7 +131,7 @@ func TestHandoverTruncated(t *testing.T) {
 			}
 			m.Close()
 			taken.Close()
-			if after := openDescriptors(); after > before {
+			if after := openFiles(t); after > before {
 				t.Fatalf("message %#x cut to %d bytes: %d descriptors stay open", m.Kind, end, after-before)
 			}
 		}
@@ -187,7 +178,7 @@ func TestHandoverInconsistent(t *testing.T) {
 		"a second conn without a fd": {kindConns, []connRecord{{Binding: -1}, {Binding: -1}}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			before := openDescriptors()
+			before := openFiles(t)
 			taken := &Takeover{srv: r.srv, listener: -1, bindings: []*registry.Binding{b}, blobs: [][]byte{[]byte("four")}}
 			m, err := encodeRecord(tt.kind, tt.v)
 			if err != nil {
@@ -205,7 +196,7 @@ func TestHandoverInconsistent(t *testing.T) {
 			}
 			m.Close()
 			taken.Close()
-			if after := openDescriptors(); after > before {
+			if after := openFiles(t); after > before {
 				t.Errorf("%d descriptors stay open", after-before)
 			}
 		})
